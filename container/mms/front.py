@@ -1,0 +1,180 @@
+"""The first front: multi-model-server's Java before the zygote. Starts both, passes signals on, ends with either.
+
+    zygote first, Java when it is ready (L1)          SIGTERM -> Java ends, then the zygote's stdin is closed
+    neither sees the AWS credentials                  either one's end is ours: non-zero
+
+A private folder holds the config, the launchers' names, the fifo and the sockets, and goes with us. Its path is short:
+a Unix socket's is at most 107 bytes (L11).
+"""
+
+import os
+import re
+import selectors
+import shutil
+import signal
+import subprocess
+import sys
+import tempfile
+import time
+from collections.abc import Mapping
+from pathlib import Path
+from typing import IO
+
+from container.confine import die_with_parent
+from container.log import LEVELS, Log
+from container.mms import config
+from container.settings import Settings
+
+_STOP_JAVA, _STOP_ZYGOTE = 7.0, 2.0  # seconds; all must be gone within 10
+_LINE = re.compile(r"(DEBUG|INFO|WARN|ERROR|FATAL) (.*)")
+_CREDENTIALS = re.compile(r"AWS_(?!REGION$|DEFAULT_REGION$)")
+_ONE_THREAD = {"OMP_NUM_THREADS": "1", "OPENBLAS_NUM_THREADS": "1", "MKL_NUM_THREADS": "1"}  # T13
+
+
+class StartFailed(RuntimeError):
+    """Zygote or Java did not come up; the log has said why."""
+
+
+class Front:
+    """Both processes. `run` gives the exit status."""
+
+    def __init__(self, settings: Settings, environ: Mapping[str, str]) -> None:
+        self._settings, self._log = settings, Log(settings.log_level)
+        self._environ = environment(environ, settings.keep_credentials)
+        self._run_dir = Path(tempfile.mkdtemp(prefix="medley-"))
+        self._selector = selectors.DefaultSelector()
+        self._signals, self._wakeup = os.pipe()
+        self._stopping = False
+        self._zygote: subprocess.Popen[bytes] | None = None
+        self._java: subprocess.Popen[bytes] | None = None
+
+    def run(self) -> int:
+        self._catch_signals()
+        try:
+            self._zygote = self._start_zygote()
+            self._java = self._start_java()
+            return self._wait(self._zygote, self._java)
+        except StartFailed as error:
+            self._log("ERROR", str(error))
+            return 1
+        finally:
+            self._stop()
+            shutil.rmtree(self._run_dir, ignore_errors=True)
+
+    def _catch_signals(self) -> None:
+        os.set_blocking(self._wakeup, False)
+        signal.set_wakeup_fd(self._wakeup)
+        for number in (signal.SIGTERM, signal.SIGINT):
+            signal.signal(number, lambda *_: setattr(self, "_stopping", True))
+        self._selector.register(self._signals, selectors.EVENT_READ)
+
+    def _start_zygote(self) -> subprocess.Popen[bytes]:
+        readable, ready = os.pipe()
+        zygote = subprocess.Popen(
+            [sys.executable, "-m", "container.mms.launchers", str(ready), str(self._run_dir), str(self._front_bytes)],
+            stdin=subprocess.PIPE,
+            env=self._environ | _ONE_THREAD,
+            pass_fds=[ready],
+            start_new_session=True,  # a terminal's ^C is for us alone
+            preexec_fn=die_with_parent,
+        )
+        os.close(ready)
+        stdin = zygote.stdin
+        assert stdin is not None
+        stdin.write(self._settings.to_json().encode() + b"\n")
+        stdin.flush()
+        with os.fdopen(readable, "rb") as said:
+            if said.read() != b"ready":
+                zygote.wait()
+                raise StartFailed("The frameworks could not be imported: see the lines above.")
+        return zygote
+
+    @property
+    def _front_bytes(self) -> int:
+        return config.front_bytes(self._settings)
+
+    def _start_java(self) -> subprocess.Popen[bytes]:
+        launchers = self._run_dir / "bin"
+        launchers.mkdir()
+        for name in config.LAUNCHER_NAMES:
+            (launchers / name).symlink_to(Path(__file__).with_name("launcher.sh"))
+        (self._run_dir / "config.properties").write_text(config.properties(self._settings))
+        own = {
+            "MEDLEY_LAUNCHERS": str(self._run_dir / config.FIFO),
+            "PATH": f"{launchers}:{self._environ.get('PATH', os.defpath)}",
+        }
+        java = subprocess.Popen(
+            config.command(self._settings, self._run_dir),
+            stdin=subprocess.DEVNULL,
+            stdout=subprocess.PIPE,
+            stderr=subprocess.STDOUT,
+            cwd=self._run_dir,
+            env=self._environ | own,
+            start_new_session=True,
+            preexec_fn=die_with_parent,
+        )
+        assert java.stdout is not None
+        os.set_blocking(java.stdout.fileno(), False)
+        self._selector.register(java.stdout, selectors.EVENT_READ)
+        return java
+
+    def _wait(self, zygote: subprocess.Popen[bytes], java: subprocess.Popen[bytes]) -> int:
+        """Until a signal comes (0) or a process ends (1)."""
+        ends = {os.pidfd_open(zygote.pid): "zygote", os.pidfd_open(java.pid): "multi-model-server"}
+        for pidfd in ends:
+            self._selector.register(pidfd, selectors.EVENT_READ)
+        while not self._stopping:
+            for key, _ in self._selector.select():
+                if key.fd in ends:
+                    self._log("ERROR", f"The {ends[key.fd]} has ended: so does the container.")
+                    return 1
+                if key.fd == self._signals:
+                    os.read(self._signals, 512)
+                else:
+                    self._pass_on(java.stdout)
+        return 0
+
+    def _pass_on(self, stdout: IO[bytes] | None) -> None:
+        """What Java prints, as lines of the log."""
+        assert stdout is not None
+        data = stdout.read()
+        if not data:
+            self._selector.unregister(stdout)
+            return
+        for line in data.decode("utf-8", "replace").splitlines():
+            match = _LINE.match(line)
+            level, text = match.groups() if match else ("INFO", line)
+            if text.strip():
+                self._log(level if level in LEVELS else "ERROR", text.strip(), source="multi-model-server")
+
+    def _stop(self) -> None:
+        """Java first: it answers what it has begun. Then the zygote, and with it every model process."""
+        if self._java:
+            self._java.terminate()
+            _wait_or_kill(self._java, _STOP_JAVA)
+        if self._zygote:
+            assert self._zygote.stdin is not None
+            self._zygote.stdin.close()
+            _wait_or_kill(self._zygote, _STOP_ZYGOTE)
+
+
+def _wait_or_kill(process: subprocess.Popen[bytes], seconds: float) -> None:
+    try:
+        process.wait(seconds)
+    except subprocess.TimeoutExpired:
+        process.kill()
+        process.wait()
+
+
+def environment(environ: Mapping[str, str], keep_credentials: bool) -> dict[str, str]:
+    """What zygote, Java and models may see. Without credentials even in /proc: they are removed before the exec."""
+    return {name: value for name, value in environ.items() if keep_credentials or not _CREDENTIALS.match(name)}
+
+
+def serve(settings: Settings, environ: Mapping[str, str]) -> int:
+    """SageMaker's side of the process contract, until SIGTERM: 0; until one of the processes ends: 1."""
+    begin = time.monotonic()
+    front = Front(settings, environ)
+    status = front.run()
+    Log(settings.log_level)("INFO", "Stopped.", event="stopped", seconds=round(time.monotonic() - begin, 3))
+    return status

@@ -1,0 +1,160 @@
+"""The zygote's side of multi-model-server: its launchers, and what its Java must be told and spared.
+
+a launcher calls   multi-model-server has started what it takes for a Python interpreter. At once a listener is
+                   bound where it will connect, and it is told `MMS worker started.` (L1); only then comes a fork.
+a launcher ends    the model was unloaded, or somebody killed it: the model is closed (L6), and unloaded (L3)
+a LOAD fails       the launcher is ended and reaped before the bad answer is given, else a ghost stays (L4, T7)
+"""
+
+from __future__ import annotations
+
+import os
+import signal
+import socket
+import stat
+import sys
+from collections.abc import Callable
+from dataclasses import dataclass
+from pathlib import Path
+
+from container import zygote as zygote_process
+from container.hosted import Hosted
+from container.mms.config import FIFO, HANDLER
+from container.mms.loopback import Loopback
+from container.zygote import Zygote
+from serving import frames
+from serving.errors import InvalidModel
+
+_REAPED = 0.001  # seconds between looks whether Java has reaped a launcher
+_REAPED_LOOKS = 5000
+_REFUSED_STAYS = 5.0  # seconds for multi-model-server to hang up after a bad answer
+
+
+@dataclass
+class _Launcher:
+    """A shell in `read`, one per model."""
+
+    pid: int
+    pidfd: int
+    streams: list[Path]
+    clearing: bool = False
+
+
+class Launchers:
+    """The door of this front (hosted.Door)."""
+
+    def __init__(self, zygote: Zygote, run_dir: Path) -> None:
+        self._zygote, self._run_dir = zygote, run_dir
+        self._loopback = Loopback(zygote, zygote.settings.port)
+        self._launchers: dict[Hosted, _Launcher] = {}
+        os.mkfifo(run_dir / FIFO, stat.S_IRUSR | stat.S_IWUSR)
+        # For writing too: it does not end with the last launcher that has written.
+        self._fifo = os.open(run_dir / FIFO, os.O_RDWR | os.O_NONBLOCK)
+        self._rest = b""
+        zygote.watch(self._fifo, self._called)
+
+    def close(self) -> None:
+        os.close(self._fifo)
+
+    def _called(self, _events: int) -> None:
+        *lines, self._rest = (self._rest + os.read(self._fifo, 1 << 16)).split(b"\n")
+        for line in lines:
+            if line.isdigit():
+                self._open(int(line))
+
+    def _open(self, pid: int) -> None:
+        try:
+            pidfd = os.pidfd_open(pid)
+            arguments = Path(f"/proc/{pid}/cmdline").read_bytes().decode().split("\0")
+            stdout = os.open(f"/proc/{pid}/fd/3", os.O_WRONLY)
+        except OSError:
+            return  # it has been ended already
+        options = dict(zip(arguments[3::2], arguments[4::2], strict=False))
+        name, path, address = (options[option] for option in ("--model-name", "--model-path", "--sock-name"))
+        hosted = Hosted(self._zygote, self, name, path, address)
+        self._launchers[hosted] = _Launcher(pid, pidfd, [])
+        try:
+            hosted.listen()
+            os.write(stdout, b"[PID] %d\nMMS worker started.\n" % pid)
+        except OSError as error:
+            self._zygote.log("ERROR", f"No socket for the model: {error.strerror}.", model=name)
+            self._launchers[hosted].clearing = True
+            signal.pidfd_send_signal(pidfd, signal.SIGKILL)
+        finally:
+            os.close(stdout)
+        self._zygote.watch(pidfd, lambda _events: self._ended(hosted))
+        if reason := self._forbidden(path, options["--handler"]):
+            hosted.refuse(reason)
+        else:
+            hosted.start()
+
+    def _forbidden(self, path: str, handler: str) -> InvalidModel | None:
+        """multi-model-server takes any folder and any handler from its caller (T9): not here."""
+        settings = self._zygote.settings
+        real, root = Path(path).resolve(), settings.model_root.resolve()
+        inside = root in real.parents if settings.multi_model else real == settings.model_dir.resolve()
+        if not inside:
+            return InvalidModel("The url is not a folder under the model root of this container.")
+        if handler != HANDLER:
+            return InvalidModel("This container runs models with its own handler only: leave `handler` out.")
+        return None
+
+    def _ended(self, hosted: Hosted) -> None:
+        launcher = self._launchers[hosted]
+        self._zygote.forget(launcher.pidfd)
+        if not launcher.clearing:
+            hosted.close()
+            self._loopback.call("DELETE", hosted.name)  # 404 where it was multi-model-server that ended it
+
+    # hosted.Door
+
+    def heard(self, hosted: Hosted, load: frames.Load) -> None:
+        """multi-model-server opens two files a connection, and would make them: they lead to /dev/null (T6)."""
+        for kind in ("stdout", "stderr"):
+            link = self._run_dir / f"{load.stream}-{kind}"
+            if "/" not in load.stream and not link.is_symlink():
+                link.symlink_to(os.devnull)
+                self._launchers[hosted].streams.append(link)
+
+    def clear(self, hosted: Hosted, then: Callable[[], None]) -> None:
+        launcher = self._launchers[hosted]
+        launcher.clearing = True
+        _signal(launcher.pidfd, signal.SIGKILL)
+        self._when_reaped(launcher, then, _REAPED_LOOKS)
+        self._zygote.after(_REFUSED_STAYS, hosted.close)
+
+    def lost(self, hosted: Hosted) -> None:
+        self._loopback.call("DELETE", hosted.name)
+
+    def grow(self, hosted: Hosted, connections: int) -> None:
+        self._loopback.call("PUT", f"{hosted.name}?min_worker={connections}&max_worker={connections}")
+
+    def closed(self, hosted: Hosted) -> None:
+        launcher = self._launchers.pop(hosted)
+        self._zygote.forget(launcher.pidfd)
+        _signal(launcher.pidfd, signal.SIGKILL)
+        os.close(launcher.pidfd)
+        for link in launcher.streams:
+            link.unlink(missing_ok=True)
+
+    def _when_reaped(self, launcher: _Launcher, then: Callable[[], None], looks: int) -> None:
+        """A zombie still takes signals: the pid is free when it does not."""
+        if looks and _signal(launcher.pidfd, 0):
+            self._zygote.after(_REAPED, lambda: self._when_reaped(launcher, then, looks - 1))
+        else:
+            then()
+
+
+def _signal(pidfd: int, number: int) -> bool:
+    """False where the process is gone."""
+    try:
+        signal.pidfd_send_signal(pidfd, number)
+    except ProcessLookupError:
+        return False
+    return True
+
+
+if __name__ == "__main__":
+    ready, run_dir, front_bytes = sys.argv[1:]
+    socket.setdefaulttimeout(None)
+    zygote_process.main(int(ready), int(front_bytes), lambda zygote: Launchers(zygote, Path(run_dir)))

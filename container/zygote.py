@@ -1,0 +1,161 @@
+"""The zygote: has imported every framework once, and forks one process for each model.
+
+    settings   as JSON on stdin, whose end is the order to stop: no pidfile, no heartbeat
+    preload    imports, never computes: one thread, asserted (T13). A failed preload stops the start.
+    loop       one epoll: the front's door, listeners, control sockets, pidfds, what models print; and a tick
+
+It holds no request and parses no body. Who asks for models, and how, is the front's (mms/launchers.py).
+"""
+
+from __future__ import annotations
+
+import gc
+import heapq
+import importlib
+import importlib.util
+import itertools
+import os
+import select
+import signal
+import socket
+import sys
+import time
+from collections.abc import Callable
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Protocol
+
+from container.confine import become_reaper
+from container.heap import fill_holes
+from container.hosted import Hosted, why_ended
+from container.log import Log
+from container.memory import Budget, killed_for_memory, limit_for_models
+from container.settings import Settings
+from serving import frameworks, usercode
+from serving.board import Board
+from serving.errors import MedleyError
+from serving.handler import Options
+from serving.process import ModelProcess, Process
+
+_SOURCE_ROOT = Path(__file__).resolve().parent.parent
+_TICK = 0.25  # seconds between looks at the boards
+_OWN_PART = 320 << 20  # bytes, beside the front's: this process and its copies of pages, the supervisor, slack
+
+
+@dataclass
+class Zygote:
+    """The loop, and what all models share."""
+
+    settings: Settings
+    log: Log
+    budget: Budget
+    poll: select.epoll = field(default_factory=select.epoll)
+    handlers: dict[int, Callable[[int], None]] = field(default_factory=dict)
+    timers: list[tuple[float, int, Callable[[], None]]] = field(default_factory=list)
+    modules: tuple[str, ...] = field(default_factory=usercode.ours)
+    models: dict[str, Hosted] = field(default_factory=dict)
+    dying: list[Hosted] = field(default_factory=list)  # unloaded, with processes that are not gone yet
+    waiting_for_memory: list[Hosted] = field(default_factory=list)
+    numbers: itertools.count[int] = field(default_factory=itertools.count)
+    stopped: bool = False
+    kernel_kills: int = field(default_factory=killed_for_memory)
+    said_unconfined: bool = False
+
+    def live(self, control: socket.socket, board: Board) -> None:
+        """A model process's life, in the child."""
+        settings = self.settings
+        options = Options(settings.program, settings.submit_directory, settings.default_accept)
+        ModelProcess(control, board, Process(options, _SOURCE_ROOT, self.modules)).run()
+
+    def watch(self, descriptor: int, handler: Callable[[int], None], events: int = select.EPOLLIN) -> None:
+        self.poll.register(descriptor, events)
+        self.handlers[descriptor] = handler
+
+    def forget(self, descriptor: int) -> None:
+        """Must come before the descriptor is closed: duplicates would keep it in the epoll."""
+        if self.handlers.pop(descriptor, None):
+            self.poll.unregister(descriptor)
+
+    def after(self, seconds: float, action: Callable[[], None]) -> None:
+        heapq.heappush(self.timers, (time.monotonic() + seconds, next(self.numbers), action))
+
+    def run(self) -> None:
+        """Until `stopped`."""
+        self.after(_TICK, self._tick)
+        while not self.stopped:
+            for descriptor, events in self.poll.poll(max(0.0, self.timers[0][0] - time.monotonic())):
+                if handler := self.handlers.get(descriptor):
+                    handler(events)
+            while self.timers[0][0] <= time.monotonic():
+                heapq.heappop(self.timers)[2]()
+
+    def memory_came_free(self) -> None:
+        """A process is gone: whoever was refused for its memory is tried again."""
+        waiting, self.waiting_for_memory[:] = self.waiting_for_memory[:], []
+        for hosted in waiting:
+            hosted.start()
+
+    def why_ended(self, status: int, loading: bool) -> MedleyError:
+        before, self.kernel_kills = self.kernel_kills, killed_for_memory()
+        return why_ended(status, self.kernel_kills > before, loading)
+
+    def confined(self, own_uid: bool) -> None:
+        """Says once where model processes cannot have a uid of their own."""
+        if not own_uid and not self.said_unconfined:
+            self.said_unconfined = True
+            self.log(
+                "WARN",
+                "Model processes keep this uid, without capabilities: another uid could not read the artifact or the "
+                "interpreter, or this process may not change uids.",
+            )
+
+    def _tick(self) -> None:
+        self.after(_TICK, self._tick)
+        for hosted in list(self.models.values()):
+            hosted.look()
+
+
+def preload(log: Log) -> None:
+    """Imports what models will need, once for all of them. Raises what an import raises."""
+    begin = time.perf_counter()
+    for name, framework in frameworks.FRAMEWORKS.items():
+        if importlib.util.find_spec(framework.PRELOAD[0].partition(".")[0]) is None:
+            log("INFO", f"{name} is not installed: its models will be refused.")
+            continue
+        for module in framework.PRELOAD:
+            importlib.import_module(module)
+    for module in ("sagemaker_inference.transformer", "sagemaker_inference.decoder", "sagemaker_inference.encoder"):
+        importlib.import_module(module)
+    threads = len(os.listdir("/proc/self/task"))
+    if threads != 1:
+        raise RuntimeError(f"a preloaded module has started threads ({threads}): children would hang (T13)")
+    gc.collect()
+    gc.freeze()
+    fill_holes()
+    log("INFO", "Frameworks imported.", event="preloaded", ms=round((time.perf_counter() - begin) * 1000))
+
+
+class Entrance(Protocol):
+    """A front's side of the zygote: it opens models, and is closed at the end."""
+
+    def close(self) -> None: ...
+
+
+def main(ready: int, front_bytes: int, enter: Callable[[Zygote], Entrance]) -> None:
+    """The zygote's whole life. ready: the descriptor to say so on. front_bytes: what the front takes of the memory."""
+    settings = Settings.from_json(sys.stdin.readline())
+    log = Log(settings.log_level)
+    preload(log)
+    zygote = Zygote(settings, log, Budget(limit_for_models(settings.memory_budget, _OWN_PART + front_bytes)))
+    signal.signal(signal.SIGTERM, signal.SIG_IGN)  # the end of stdin is the order to stop
+    signal.signal(signal.SIGINT, signal.SIG_IGN)
+    become_reaper()
+    entrance = enter(zygote)
+    zygote.watch(0, lambda _events: setattr(zygote, "stopped", True))
+    os.write(ready, b"ready")
+    os.close(ready)
+    zygote.run()
+    entrance.close()
+    for hosted in list(zygote.models.values()):
+        hosted.close()
+    os._exit(0)  # what was forked dies with this process

@@ -1,0 +1,58 @@
+"""What a model process is doing, in memory that it shares with the zygote.
+
+One slot a connection: a state, and since when. The process writes, the zygote reads: whether a prediction hangs (even
+one that never gives the GIL back), and, when the process is dead, whom it owes an answer:
+
+    IDLE         nothing of a request was read: the next process takes the connection over, nobody notices
+    READING      part of a request may be gone: the connection must be closed
+    PREDICTING   a whole request was read, no byte of an answer was written: the zygote answers
+    WRITING      part of an answer may be out: the connection must be closed
+
+Each field is one aligned 8-byte store, so that no reader sees half of one; `since` is written before the state.
+"""
+
+import mmap
+import os
+import time
+
+SLOTS = 64
+IDLE, READING, PREDICTING, WRITING = 0.0, 1.0, 2.0, 3.0
+_REQUESTS, _BACK_TO_BACK = 2 * SLOTS, 2 * SLOTS + 1
+_BYTES = (2 * SLOTS + 2) * 8
+
+
+class Board:
+    """`fd` is a memory file: it can be handed to a process that was not forked from this one."""
+
+    def __init__(self, fd: int | None = None) -> None:
+        self.fd = os.memfd_create("board", os.MFD_CLOEXEC) if fd is None else fd
+        if fd is None:
+            os.ftruncate(self.fd, _BYTES)
+        self._map = mmap.mmap(self.fd, _BYTES)
+        self._cells = memoryview(self._map).cast("d")
+
+    def mark(self, slot: int, state: float) -> None:
+        self._cells[2 * slot + 1] = time.monotonic()
+        self._cells[2 * slot] = state
+
+    def state(self, slot: int) -> float:
+        return self._cells[2 * slot]
+
+    def since(self, slot: int) -> float:
+        """Seconds of the monotonic clock."""
+        return self._cells[2 * slot + 1]
+
+    def count(self, back_to_back: bool) -> None:
+        """One more request, and whether it had been waiting already when the one before it was answered."""
+        self._cells[_REQUESTS] += 1
+        self._cells[_BACK_TO_BACK] += back_to_back
+
+    @property
+    def counts(self) -> tuple[int, int]:
+        """Requests so far, and how many of them came back to back."""
+        return int(self._cells[_REQUESTS]), int(self._cells[_BACK_TO_BACK])
+
+    def close(self) -> None:
+        self._cells.release()
+        self._map.close()
+        os.close(self.fd)

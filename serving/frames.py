@@ -1,0 +1,203 @@
+"""The worker frames: how a front speaks to a model process over a Unix socket.
+
+They are multi-model-server's own backend protocol (its 1.1.11 `protocol/otf_message_handler.py`), so that its Java
+server can speak them unchanged; the second front speaks them too. Integers are 32-bit, signed, big-endian; strings
+are a length and that many bytes; a list ends with -1.
+
+    LOAD     'L' name, path, batch size, handler, gpu, stream name          -> code, message, -1
+    PREDICT  'I' [request id, [name, value]..., [name, content type, body]...]...
+             -> code, message, [request id, content type, status, phrase, [name, value]..., body]..., -1
+
+An answer whose overall code is not 200 carries no requests: the front gives its code and message to whoever waits.
+Reading loops to full length; a peer that leaves within a frame is `ConnectionError`, nonsense is `ValueError`.
+"""
+
+import socket
+import struct
+from collections.abc import Iterable, Mapping
+from dataclasses import dataclass, field
+
+_INT = struct.Struct("!i")
+_END = _INT.pack(-1)
+_CHUNK = 1 << 16
+_MOST_BYTES = 1 << 30  # no field of a frame is larger: bodies are capped far below by the front
+_MOST_ITEMS = 1 << 16
+
+
+@dataclass(frozen=True)
+class Load:
+    """The LOAD command: which folder is to be served under which name.
+
+    `handler` is what the front was told to run, `stream` the name that multi-model-server gives to this connection's
+    two output files.
+    """
+
+    name: str
+    path: str
+    handler: str
+    stream: str
+
+
+@dataclass(frozen=True)
+class Request:
+    """One request of a PREDICT command. Header names are lower-case; `content_type` is the header's, whole."""
+
+    id: str
+    headers: Mapping[str, str]
+    content_type: str | None
+    body: bytes | bytearray
+
+
+@dataclass(frozen=True)
+class Response:
+    """One answer to one request."""
+
+    id: str
+    body: bytes
+    content_type: str = ""
+    status: int = 200
+    headers: Mapping[str, str] = field(default_factory=dict)
+
+
+class Reader:
+    """Takes fields off a stream socket, each to its full length; what came too early stays for the next frame."""
+
+    def __init__(self, connection: socket.socket | None, start: bytes = b"") -> None:
+        """`connection` None: there is nothing but `start`, and asking for more is ConnectionError."""
+        self._connection = connection
+        self._buffer = start
+        self._at = 0
+
+    @property
+    def pending(self) -> bool:
+        """Whether bytes of a further frame have already been read."""
+        return self._at < len(self._buffer)
+
+    def take(self, length: int) -> bytes | bytearray:
+        end = self._at + length
+        if end <= len(self._buffer):
+            taken = self._buffer[self._at : end]
+            self._at = end
+            return taken
+        return self._receive(length)
+
+    def _receive(self, length: int) -> bytes | bytearray:
+        """More than is buffered: a small field with whatever follows it, a large one into its own memory."""
+        rest = self._buffer[self._at :]
+        if length > _CHUNK:
+            self._buffer, self._at = b"", 0
+            return self._receive_whole(rest, length)
+        while len(rest) < length:
+            chunk = self._connection.recv(_CHUNK) if self._connection else b""
+            if not chunk:
+                raise ConnectionError("the front left within a frame")
+            rest += chunk
+        self._buffer, self._at = rest, length
+        return rest[:length]
+
+    def _receive_whole(self, start: bytes, length: int) -> bytearray:
+        whole = bytearray(length)
+        whole[: len(start)] = start
+        with memoryview(whole) as view:
+            at = len(start)
+            while at < length:
+                received = self._connection.recv_into(view[at:]) if self._connection else 0
+                if not received:
+                    raise ConnectionError("the front left within a frame")
+                at += received
+        return whole
+
+    def integer(self) -> int:
+        value: int = _INT.unpack(self.take(4))[0]
+        return value
+
+    def string(self) -> bytes | bytearray:
+        return self.take(self._length(self.integer()))
+
+    def strings(self, each: int) -> list[list[bytes | bytearray]]:
+        """Rows of `each` strings, up to the end mark."""
+        rows: list[list[bytes | bytearray]] = []
+        while (length := self.integer()) != -1:
+            if len(rows) == _MOST_ITEMS:
+                raise ValueError("a list of a frame is too long")
+            rows.append([self.take(self._length(length)), *(self.string() for _ in range(each - 1))])
+        return rows
+
+    @staticmethod
+    def _length(length: int) -> int:
+        if not 0 <= length <= _MOST_BYTES:
+            raise ValueError(f"a frame says that a field has {length} bytes")
+        return length
+
+
+def read_command(reader: Reader) -> Load | list[Request]:
+    """The next command. Blocks until it is whole."""
+    command = bytes(reader.take(1))
+    if command == b"I":
+        return _read_requests(reader)
+    if command == b"L":
+        return _read_load(reader)
+    raise ValueError(f"unknown command {command!r}")
+
+
+def _read_load(reader: Reader) -> Load:
+    name, path = reader.string(), reader.string()
+    reader.integer()  # the batch size: what waits together is batched here, whatever the front was told
+    handler = reader.string()
+    reader.integer()  # the GPU: there is none
+    stream = reader.string()
+    return Load(name.decode(), path.decode(), handler.decode(), stream.decode())
+
+
+def _read_requests(reader: Reader) -> list[Request]:
+    requests: list[Request] = []
+    while (length := reader.integer()) != -1:
+        request_id = reader.take(length).decode()
+        headers = {bytes(n).decode().lower(): bytes(v).decode("utf-8", "replace") for n, v in reader.strings(2)}
+        body: bytes | bytearray = b""
+        mime: str | None = None
+        for name, kind, value in reader.strings(3):
+            if name == b"body":
+                body, mime = value, kind.decode("utf-8", "replace") or None
+        requests.append(Request(request_id, headers, headers.get("content-type", mime), body))
+    return requests
+
+
+def parse_load(data: bytes) -> Load | None:
+    """The LOAD command in `data`, or None where it is not whole yet. Anything else is ValueError."""
+    try:
+        command = read_command(Reader(None, data))
+    except ConnectionError:
+        return None
+    if isinstance(command, Load):
+        return command
+    raise ValueError("a connection begins with LOAD")
+
+
+def loaded_answer(pid: int) -> bytes:
+    """The good answer to LOAD. The front reads the process's id out of it."""
+    return refusal(200, f"loaded [PID]:{pid}")
+
+
+def refusal(code: int, message: str) -> bytes:
+    """An answer without requests: to LOAD, or, to PREDICT, one that gives `code` (not 200) and `message` to all."""
+    text = message.encode()
+    return b"".join((_INT.pack(code), _INT.pack(len(text)), text, _END))
+
+
+def predict_answer(responses: Iterable[Response]) -> bytes:
+    """The answer to a PREDICT command: one response for each of its requests."""
+    parts = [_INT.pack(200), _string("")]
+    for response in responses:
+        parts += (_string(response.id), _string(response.content_type), _INT.pack(response.status), _string(""))
+        parts.append(_INT.pack(len(response.headers)))
+        for name, value in response.headers.items():
+            parts += (_string(name), _string(value))
+        parts += (_INT.pack(len(response.body)), response.body)
+    parts.append(_END)
+    return b"".join(parts)
+
+
+def _string(text: str) -> bytes:
+    data = text.encode()
+    return _INT.pack(len(data)) + data

@@ -1,0 +1,218 @@
+"""The model process: one forked child that holds one model, from its load to its end.
+
+    control    a SEQPACKET socket from the zygote; its end is ours. In: load, serve (with a connection), fork, measure.
+               Out: ready, failed, measured.
+    frames     PREDICT commands on each connection; LOAD is the zygote's to read and to answer
+    answers    everything that is readable when the model falls idle goes to the batcher at once
+
+One thread: a prediction is never disturbed, and what waits meanwhile is the next batch. The board says at each moment
+what this process owes to whom (board.py). It ends only in os._exit.
+"""
+
+import gc
+import json
+import os
+import resource
+import select
+import socket
+import sys
+import time
+from collections.abc import Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from serving import batcher, handler, output, usercode
+from serving.board import IDLE, PREDICTING, READING, WRITING, Board
+from serving.errors import MedleyError
+from serving.frames import Load, Reader, Request, Response, predict_answer, read_command
+
+MESSAGE = 1 << 16  # bytes; no control message is longer
+_BACK_TO_BACK = 0.0003  # seconds: a request that follows an answer this soon had been waiting in the front
+
+
+@dataclass(frozen=True)
+class Process:
+    """What every model process inherits. `modules`: ours, which a user's code must not see."""
+
+    options: handler.Options
+    source_root: Path
+    modules: tuple[str, ...]
+
+
+@dataclass
+class _Connection:
+    """One connection of the front: at most one request of it is under way."""
+
+    slot: int
+    socket: socket.socket
+    reader: Reader
+
+
+class ModelProcess:
+    """Serves one model. `run` returns when the zygote's end of `control` closes."""
+
+    def __init__(self, control: socket.socket, board: Board, inherited: Process) -> None:
+        self._control, self._board, self._inherited = control, board, inherited
+        self._connections: dict[int, _Connection] = {}
+        self._handler: handler.Handler | None = None
+        self._answered = 0.0
+        self._poll = select.epoll()
+        self._poll.register(control, select.EPOLLIN)
+
+    def run(self) -> None:
+        output.capture()
+        while True:
+            ready = [descriptor for descriptor, _ in self._poll.poll()]
+            if self._control.fileno() in ready and not self._obey():
+                return
+            waiting = [self._connections[descriptor] for descriptor in ready if descriptor in self._connections]
+            if waiting:
+                self._serve(waiting)
+
+    # What the zygote says.
+
+    def _obey(self) -> bool:
+        message, descriptors, _, _ = socket.recv_fds(self._control, MESSAGE, 2)
+        if not message:
+            return False
+        order: dict[str, Any] = json.loads(message)
+        match order.pop("do"):
+            case "load":
+                self._load(**order)
+            case "serve":
+                self._connect(order["slot"], descriptors[0])
+            case "fork":
+                self._fork(*descriptors)
+            case "reap":
+                os.waitpid(order["pid"], 0)
+            case "measure":
+                self._say(say="measured", bytes=private_bytes())
+        return True
+
+    def _say(self, **message: object) -> None:
+        self._control.send(json.dumps(message).encode())
+
+    def _load(self, name: str, path: str, memory: int) -> None:
+        """`memory`: bytes that the model may take on top of what the process has now."""
+        folder = Path(path)
+        begin = time.perf_counter()
+        before = private_bytes()
+        inherited, options = self._inherited, self._inherited.options
+        try:
+            os.chdir(folder)
+            usercode.make_room(folder, options.submit_directory, inherited.source_root, inherited.modules)
+            _limit_memory(memory)
+            self._handler = handler.Handler(name, folder, options)
+        except BaseException as error:  # noqa: BLE001  whatever users' code raises, SystemExit too, is a failed load
+            if not isinstance(error, MedleyError):
+                output.record_error(error, "The model could not be loaded.")
+            reason = usercode.explain(error, folder)
+            self._say(say="failed", status=reason.status, message=str(reason)[:2000])
+            return
+        gc.freeze()
+        milliseconds = round((time.perf_counter() - begin) * 1000, 3)
+        self._say(say="ready", bytes=private_bytes(), before=before, ms=milliseconds)
+
+    def _fork(self, control: int, board: int) -> None:
+        """A second process of this model, on its own control socket: it shares the pages of what is loaded (L8)."""
+        pid = os.fork()
+        if pid:
+            os.close(control)
+            os.close(board)
+            self._say(say="forked", pid=pid)
+            return
+        for connection in self._connections.values():
+            connection.socket.close()
+        self._poll.close()
+        self._control.close()
+        sibling = ModelProcess(socket.socket(fileno=control), Board(board), self._inherited)
+        sibling._handler = self._handler
+        sibling._say(say="ready", bytes=private_bytes(), before=0, ms=0.0)
+        sibling.run()
+        os._exit(0)
+
+    # What the front asks.
+
+    def _connect(self, slot: int, descriptor: int) -> None:
+        connection = socket.socket(fileno=descriptor)
+        connection.setblocking(True)
+        self._connections[descriptor] = _Connection(slot, connection, Reader(connection))
+        self._poll.register(descriptor, select.EPOLLIN)
+
+    def _serve(self, waiting: Sequence[_Connection]) -> None:
+        batch = [(connection, request) for connection in waiting for request in self._read(connection)]
+        if not batch:
+            return
+        assert self._handler is not None
+        _, first = batch[0]
+        output.current(first.id, first.headers.get("x-amzn-sagemaker-target-model", ""))
+        responses = batcher.respond(self._handler, [request for _, request in batch], refuse)
+        sys.stdout.flush()
+        sys.stderr.flush()
+        for (connection, _), response in zip(batch, responses, strict=True):
+            self._write(connection, predict_answer([response]))
+
+    def _read(self, connection: _Connection) -> list[Request]:
+        """The one request of a PREDICT command: the front is told to send no batches. None where it has left."""
+        board, slot = self._board, connection.slot
+        board.mark(slot, READING)
+        try:
+            command = read_command(connection.reader)
+            if isinstance(command, Load) or len(command) != 1:
+                raise ValueError("one request was due")
+        except (ConnectionError, ValueError):
+            self._drop(connection)
+            return []
+        board.count(board.since(slot) - self._answered < _BACK_TO_BACK)
+        board.mark(slot, PREDICTING)
+        return command
+
+    def _write(self, connection: _Connection, answer: bytes) -> None:
+        self._board.mark(connection.slot, WRITING)
+        try:
+            connection.socket.sendall(answer)
+        except OSError:
+            self._drop(connection)
+            return
+        self._board.mark(connection.slot, IDLE)
+        self._answered = time.monotonic()
+
+    def _drop(self, connection: _Connection) -> None:
+        """Ends the connection for everybody: the zygote, which holds it too, sees that it is over."""
+        del self._connections[connection.socket.fileno()]
+        self._poll.unregister(connection.socket)
+        try:
+            connection.socket.shutdown(socket.SHUT_RDWR)
+        except OSError:
+            pass  # the front was faster
+        connection.socket.close()
+        self._board.mark(connection.slot, IDLE)
+
+
+def refuse(request: Request, error: Exception, step: str) -> Response:
+    """The one place where what a model raised becomes a response: a status, a sentence and the request's id."""
+    reason = handler.explain(error, step)
+    output.current(request.id, request.headers.get("x-amzn-sagemaker-target-model", ""))
+    if reason.status >= 500:
+        output.record_error(error, str(reason))
+    body = {"code": reason.status, "type": type(reason).__name__, "message": str(reason), "requestId": request.id}
+    return Response(request.id, json.dumps(body).encode() + b"\n", "application/json", reason.status)
+
+
+def private_bytes() -> int:
+    """What would come free with this process's end, in bytes (proc(5): smaps_rollup). Not the pages that it still
+    shares with the zygote, nor those of files: the kernel has these anyway, and takes them back when it must."""
+    total = 0
+    with open("/proc/self/smaps_rollup", "rb") as rollup:
+        for line in rollup:
+            if line.startswith((b"Private_Dirty:", b"Swap:")):
+                total += int(line.split()[1]) * 1024
+    return total
+
+
+def _limit_memory(more: int) -> None:
+    """An allocation past `more` bytes raises MemoryError here, before the kernel kills anybody (getrlimit(2): DATA)."""
+    with open("/proc/self/status", "rb") as status:
+        now = next(int(line.split()[1]) * 1024 for line in status if line.startswith(b"VmData:"))
+    resource.setrlimit(resource.RLIMIT_DATA, (now + more, now + more))

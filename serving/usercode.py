@@ -1,0 +1,88 @@
+"""The user's own code in an artifact: where it is found, how it is imported, and what of its failures may be told.
+
+Search order: `code/`, the artifact's top, SAGEMAKER_SUBMIT_DIRECTORY. These come first on sys.path, so that a user's
+`pipeline.py` or `serving.py` is the one that the user's `inference.py` gets: our own packages leave sys.modules before.
+"""
+
+import importlib.machinery
+import importlib.util
+import sys
+import traceback
+from pathlib import Path
+from types import ModuleType
+
+from serving.errors import InvalidModel, MedleyError, OutOfMemory
+
+_OURS = ("container", "serving", "pipeline", "medley")
+
+
+_kept: list[ModuleType] = []  # destroying a module would write to all that it holds
+
+
+def ours() -> tuple[str, ...]:
+    """The names of our own modules that are imported. For the zygote: looking through sys.modules writes to the
+    reference count of every name in it, which after a fork copies 9 MB of pages."""
+    return tuple(name for name in sys.modules if name.partition(".")[0] in _OURS)
+
+
+def make_room(folder: Path, submit_directory: str | None, source_root: Path, modules: tuple[str, ...]) -> None:
+    """Puts the artifact's code first on sys.path and takes `modules`, ours, out of sys.modules. Once, after the fork.
+
+    What of ours is needed afterwards must have been imported: it stays alive by its references alone.
+    """
+    _kept.extend(sys.modules.pop(name) for name in modules)
+    hidden = {"", str(source_root)}
+    sys.path[:] = [*search_path(folder, submit_directory), *(path for path in sys.path if path not in hidden)]
+
+
+def search_path(folder: Path, submit_directory: str | None) -> list[str]:
+    places = [folder / "code", folder / "code" / "lib", folder]
+    if submit_directory and submit_directory.startswith("/"):
+        places.append(Path(submit_directory))
+    return [str(place) for place in places if place.is_dir()]
+
+
+def find(folder: Path, program: str, submit_directory: str | None) -> ModuleType | None:
+    """The user's module, imported, or None where the artifact has none. Raises what importing it raises."""
+    name = program.removesuffix(".py").replace("/", ".")
+    spec = importlib.machinery.PathFinder.find_spec(name, search_path(folder, submit_directory))
+    if spec is None or spec.loader is None:
+        return None
+    module = importlib.util.module_from_spec(spec)
+    sys.modules[name] = module
+    spec.loader.exec_module(module)
+    return module
+
+
+def explain(error: BaseException, folder: Path) -> MedleyError:
+    """Why a load failed, for people: kind and place of the error in the user's code, and nothing that it may hide."""
+    if isinstance(error, MedleyError):
+        return error
+    if isinstance(error, MemoryError) or "bad_alloc" in str(error):
+        return OutOfMemory("There was not enough memory to load the model.")
+    where = _place(error, folder)
+    if isinstance(error, SyntaxError):
+        return InvalidModel(f"{where or 'The code of the model'}: {error.msg} (a syntax error).")
+    if isinstance(error, ModuleNotFoundError):
+        return InvalidModel(
+            f"{where or 'The model'} needs the module {error.name!r}, which is not in this image. "
+            "Put it into code/ or code/lib/ of the artifact."
+        )
+    return InvalidModel(f"{where or 'Loading the model'} raised {type(error).__name__}. The container's log has more.")
+
+
+def _place(error: BaseException, folder: Path) -> str | None:
+    """`code/inference.py line 12 (model_fn)`: the innermost line of the user's own code."""
+    if isinstance(error, SyntaxError) and error.filename:
+        return _relative(error.filename, folder, error.lineno, None)
+    for frame in reversed(traceback.extract_tb(error.__traceback__)):
+        if place := _relative(frame.filename, folder, frame.lineno, frame.name):
+            return place
+    return None
+
+
+def _relative(file: str, folder: Path, line: int | None, function: str | None) -> str | None:
+    if not Path(file).is_relative_to(folder):
+        return None
+    place = f"{Path(file).relative_to(folder)} line {line}"
+    return f"{place} ({function})" if function and function != "<module>" else place
