@@ -11,9 +11,11 @@ import socket
 import traceback
 from collections.abc import Callable, Iterable
 from dataclasses import dataclass, field
+from typing import Any
 
 from container.confine import confine
 from serving.board import SLOTS, Board
+from serving.errors import MedleyError
 from serving.process import MESSAGE
 
 
@@ -21,12 +23,13 @@ from serving.process import MESSAGE
 class Child:
     """One process. `reason`: why the zygote has ended it, for its callers."""
 
+    number: int  # its key in the budget, and where its uid comes from
     pid: int
     pidfd: int
     control: socket.socket
     board: Board
     output: int | None
-    reason: Exception | None = None
+    reason: MedleyError | None = None
     connections: dict[int, socket.socket] = field(default_factory=dict)
     top: int = 0  # slots from here on have never been used
     seen: tuple[int, int] = (0, 0)
@@ -38,13 +41,13 @@ class Child:
         except OSError:
             pass
 
-    def hear(self) -> dict[str, object] | None:
+    def hear(self) -> dict[str, Any] | None:
         """What the process says, or None at its end."""
         try:
             message = self.control.recv(MESSAGE)
         except ConnectionError:
             return None
-        heard: dict[str, object] | None = json.loads(message) if message else None
+        heard: dict[str, Any] | None = json.loads(message) if message else None
         return heard
 
     def serve(self, connection: socket.socket) -> int:
@@ -57,7 +60,7 @@ class Child:
         self.tell([connection.fileno()], do="serve", slot=slot)
         return slot
 
-    def kill(self, reason: Exception | None = None) -> None:
+    def kill(self, reason: MedleyError | None = None) -> None:
         self.reason = self.reason or reason
         try:
             signal.pidfd_send_signal(self.pidfd, signal.SIGKILL)
@@ -85,12 +88,12 @@ def fork(number: int, must_read: Iterable[str], life: Callable[[socket.socket, B
     theirs.close()
     os.close(printed)
     os.set_blocking(output, False)
-    return Child(pid, os.pidfd_open(pid), ours, board, output)
+    return Child(number, pid, os.pidfd_open(pid), ours, board, output)
 
 
-def adopt(pid: int, control: socket.socket, board: Board) -> Child:
+def adopt(number: int, pid: int, control: socket.socket, board: Board) -> Child:
     """A process that a model process has forked from itself; it prints into that one's pipe."""
-    return Child(pid, os.pidfd_open(pid), control, board, None)
+    return Child(number, pid, os.pidfd_open(pid), control, board, None)
 
 
 def _live(

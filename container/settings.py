@@ -71,7 +71,8 @@ class Settings:
     def from_json(cls, text: str) -> Self:
         values: dict[str, Any] = json.loads(text)
         paths = {f.name for f in fields(cls) if f.type is Path}
-        return cls(**{name: Path(value) if name in paths else value for name, value in values.items()})
+        typed: dict[str, Any] = {name: Path(value) if name in paths else value for name, value in values.items()}
+        return cls(**typed)
 
 
 def _port(environ: Mapping[str, str]) -> int:

@@ -10,12 +10,10 @@ It holds no request and parses no body. Who asks for models, and how, is the fro
 from __future__ import annotations
 
 import gc
-import heapq
 import importlib
 import importlib.util
 import itertools
 import os
-import select
 import signal
 import socket
 import sys
@@ -26,9 +24,11 @@ from pathlib import Path
 from typing import Protocol
 
 from container.confine import become_reaper
+from container.endings import why_ended
 from container.heap import fill_holes
-from container.hosted import Hosted, why_ended
+from container.hosted import Hosted
 from container.log import Log
+from container.loop import Loop
 from container.memory import Budget, killed_for_memory, limit_for_models
 from container.settings import Settings
 from serving import frameworks, usercode
@@ -49,15 +49,12 @@ class Zygote:
     settings: Settings
     log: Log
     budget: Budget
-    poll: select.epoll = field(default_factory=select.epoll)
-    handlers: dict[int, Callable[[int], None]] = field(default_factory=dict)
-    timers: list[tuple[float, int, Callable[[], None]]] = field(default_factory=list)
+    loop: Loop = field(default_factory=Loop)
     modules: tuple[str, ...] = field(default_factory=usercode.ours)
     models: dict[str, Hosted] = field(default_factory=dict)
     dying: list[Hosted] = field(default_factory=list)  # unloaded, with processes that are not gone yet
     waiting_for_memory: list[Hosted] = field(default_factory=list)
     numbers: itertools.count[int] = field(default_factory=itertools.count)
-    stopped: bool = False
     kernel_kills: int = field(default_factory=killed_for_memory)
     said_unconfined: bool = False
 
@@ -67,35 +64,13 @@ class Zygote:
         options = Options(settings.program, settings.submit_directory, settings.default_accept)
         ModelProcess(control, board, Process(options, _SOURCE_ROOT, self.modules)).run()
 
-    def watch(self, descriptor: int, handler: Callable[[int], None], events: int = select.EPOLLIN) -> None:
-        self.poll.register(descriptor, events)
-        self.handlers[descriptor] = handler
-
-    def forget(self, descriptor: int) -> None:
-        """Must come before the descriptor is closed: duplicates would keep it in the epoll."""
-        if self.handlers.pop(descriptor, None):
-            self.poll.unregister(descriptor)
-
-    def after(self, seconds: float, action: Callable[[], None]) -> None:
-        heapq.heappush(self.timers, (time.monotonic() + seconds, next(self.numbers), action))
-
-    def run(self) -> None:
-        """Until `stopped`."""
-        self.after(_TICK, self._tick)
-        while not self.stopped:
-            for descriptor, events in self.poll.poll(max(0.0, self.timers[0][0] - time.monotonic())):
-                if handler := self.handlers.get(descriptor):
-                    handler(events)
-            while self.timers[0][0] <= time.monotonic():
-                heapq.heappop(self.timers)[2]()
-
     def memory_came_free(self) -> None:
         """A process is gone: whoever was refused for its memory is tried again."""
         waiting, self.waiting_for_memory[:] = self.waiting_for_memory[:], []
         for hosted in waiting:
             hosted.start()
 
-    def why_ended(self, status: int, loading: bool) -> MedleyError:
+    def why_ended(self, status: int | None, loading: bool) -> MedleyError:
         before, self.kernel_kills = self.kernel_kills, killed_for_memory()
         return why_ended(status, self.kernel_kills > before, loading)
 
@@ -109,8 +84,9 @@ class Zygote:
                 "interpreter, or this process may not change uids.",
             )
 
-    def _tick(self) -> None:
-        self.after(_TICK, self._tick)
+    def tick(self) -> None:
+        """Looks at every model, and again after a while."""
+        self.loop.after(_TICK, self.tick)
         for hosted in list(self.models.values()):
             hosted.look()
 
@@ -151,10 +127,11 @@ def main(ready: int, front_bytes: int, enter: Callable[[Zygote], Entrance]) -> N
     signal.signal(signal.SIGINT, signal.SIG_IGN)
     become_reaper()
     entrance = enter(zygote)
-    zygote.watch(0, lambda _events: setattr(zygote, "stopped", True))
+    zygote.loop.watch(0, lambda _events: zygote.loop.stop())
+    zygote.tick()
     os.write(ready, b"ready")
     os.close(ready)
-    zygote.run()
+    zygote.loop.run()
     entrance.close()
     for hosted in list(zygote.models.values()):
         hosted.close()

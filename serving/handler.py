@@ -140,7 +140,8 @@ class Handler:
     def _begin(self, request: Request) -> None:
         """The context shows this request, by the names that multi-model-server's own shows."""
         headers = request.headers
-        properties: dict[str, str | None] = {name.title(): value for name, value in headers.items()} | dict(headers)
+        properties: dict[str, str | None] = {name.title(): value for name, value in headers.items()}
+        properties.update(headers)
         properties["X-Amzn-SageMaker-Custom-Attributes"] = headers.get(_ATTRIBUTES)
         properties["X-Amzn-SageMaker-Target-Model"] = headers.get("x-amzn-sagemaker-target-model")
         self._context.request_ids = {0: request.id}

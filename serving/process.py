@@ -85,7 +85,7 @@ class ModelProcess:
             case "fork":
                 self._fork(*descriptors)
             case "reap":
-                os.waitpid(order["pid"], 0)
+                _reap(order["pid"])
             case "measure":
                 self._say(say="measured", bytes=private_bytes())
         return True
@@ -198,6 +198,13 @@ def refuse(request: Request, error: Exception, step: str) -> Response:
         output.record_error(error, str(reason))
     body = {"code": reason.status, "type": type(reason).__name__, "message": str(reason), "requestId": request.id}
     return Response(request.id, json.dumps(body).encode() + b"\n", "application/json", reason.status)
+
+
+def _reap(pid: int) -> None:
+    try:
+        os.waitpid(pid, 0)
+    except ChildProcessError:
+        pass  # it was forked by another process of this model
 
 
 def private_bytes() -> int:

@@ -26,6 +26,7 @@ from container.mms import config
 from container.settings import Settings
 
 _STOP_JAVA, _STOP_ZYGOTE = 7.0, 2.0  # seconds; all must be gone within 10
+_LOG4J_GRUMBLE = "WARNING: sun.reflect.Reflection.getCallerClass"  # its log library, on any Java since 9
 _LINE = re.compile(r"(DEBUG|INFO|WARN|ERROR|FATAL) (.*)")
 _CREDENTIALS = re.compile(r"AWS_(?!REGION$|DEFAULT_REGION$)")
 _ONE_THREAD = {"OMP_NUM_THREADS": "1", "OPENBLAS_NUM_THREADS": "1", "MKL_NUM_THREADS": "1"}  # T13
@@ -144,7 +145,7 @@ class Front:
         for line in data.decode("utf-8", "replace").splitlines():
             match = _LINE.match(line)
             level, text = match.groups() if match else ("INFO", line)
-            if text.strip():
+            if text.strip() and not text.startswith(_LOG4J_GRUMBLE):
                 self._log(level if level in LEVELS else "ERROR", text.strip(), source="multi-model-server")
 
     def _stop(self) -> None:

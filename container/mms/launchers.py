@@ -51,7 +51,7 @@ class Launchers:
         # For writing too: it does not end with the last launcher that has written.
         self._fifo = os.open(run_dir / FIFO, os.O_RDWR | os.O_NONBLOCK)
         self._rest = b""
-        zygote.watch(self._fifo, self._called)
+        zygote.loop.watch(self._fifo, self._called)
 
     def close(self) -> None:
         os.close(self._fifo)
@@ -82,7 +82,7 @@ class Launchers:
             signal.pidfd_send_signal(pidfd, signal.SIGKILL)
         finally:
             os.close(stdout)
-        self._zygote.watch(pidfd, lambda _events: self._ended(hosted))
+        self._zygote.loop.watch(pidfd, lambda _events: self._ended(hosted))
         if reason := self._forbidden(path, options["--handler"]):
             hosted.refuse(reason)
         else:
@@ -101,10 +101,13 @@ class Launchers:
 
     def _ended(self, hosted: Hosted) -> None:
         launcher = self._launchers[hosted]
-        self._zygote.forget(launcher.pidfd)
-        if not launcher.clearing:
-            hosted.close()
-            self._loopback.call("DELETE", hosted.name)  # 404 where it was multi-model-server that ended it
+        self._zygote.loop.forget(launcher.pidfd)
+        if launcher.clearing:
+            return
+        killed_from_outside = not hosted.front_is_leaving()  # to unload, multi-model-server hangs up first
+        hosted.close()
+        if killed_from_outside:
+            self._loopback.call("DELETE", hosted.name)
 
     # hosted.Door
 
@@ -121,7 +124,7 @@ class Launchers:
         launcher.clearing = True
         _signal(launcher.pidfd, signal.SIGKILL)
         self._when_reaped(launcher, then, _REAPED_LOOKS)
-        self._zygote.after(_REFUSED_STAYS, hosted.close)
+        self._zygote.loop.after(_REFUSED_STAYS, hosted.close)
 
     def lost(self, hosted: Hosted) -> None:
         self._loopback.call("DELETE", hosted.name)
@@ -131,7 +134,7 @@ class Launchers:
 
     def closed(self, hosted: Hosted) -> None:
         launcher = self._launchers.pop(hosted)
-        self._zygote.forget(launcher.pidfd)
+        self._zygote.loop.forget(launcher.pidfd)
         _signal(launcher.pidfd, signal.SIGKILL)
         os.close(launcher.pidfd)
         for link in launcher.streams:
@@ -140,7 +143,7 @@ class Launchers:
     def _when_reaped(self, launcher: _Launcher, then: Callable[[], None], looks: int) -> None:
         """A zombie still takes signals: the pid is free when it does not."""
         if looks and _signal(launcher.pidfd, 0):
-            self._zygote.after(_REAPED, lambda: self._when_reaped(launcher, then, looks - 1))
+            self._zygote.loop.after(_REAPED, lambda: self._when_reaped(launcher, then, looks - 1))
         else:
             then()
 

@@ -26,11 +26,13 @@ class Loopback:
             self._zygote.log("WARN", f"{method} of a model over loopback: {os.strerror(error)}.", model=model)
             connection.close()
             return
-        self._zygote.watch(connection.fileno(), lambda events: self._go_on(connection, data, events), select.EPOLLOUT)
+        self._zygote.loop.watch(
+            connection.fileno(), lambda events: self._go_on(connection, data, events), select.EPOLLOUT
+        )
 
     def _go_on(self, connection: socket.socket, data: bytes, events: int) -> None:
         descriptor = connection.fileno()
-        self._zygote.forget(descriptor)
+        self._zygote.loop.forget(descriptor)
         try:
             if events & select.EPOLLOUT:
                 connection.sendall(data)
@@ -39,7 +41,7 @@ class Loopback:
         except OSError:
             connection.close()
             return
-        self._zygote.watch(descriptor, lambda events: self._go_on(connection, data, events))
+        self._zygote.loop.watch(descriptor, lambda events: self._go_on(connection, data, events))
 
     def _address(self) -> str:
         address = self._zygote.settings.bind_address

@@ -1,0 +1,111 @@
+"""The front's connections to one model: accepted, their LOADs read, kept until the front leaves.
+
+    begun     accepted; LOAD is not whole yet
+    waiting   LOAD is read, and its answer due
+    kept      of a process that has died: idle, or answered for; the next process takes them over
+    refused   answered with a bad LOAD; the front closes it in its own time (T7)
+
+Those that a process serves are in child.Child.connections: the zygote holds a duplicate of each.
+"""
+
+import select
+import socket
+from collections.abc import Callable
+from pathlib import Path
+
+from container.loop import Loop
+from serving import frames
+
+_LOAD_FRAME = 1 << 16  # bytes; names and paths are far shorter
+
+
+class Connections:
+    """`asked` gets each connection with its LOAD; `left` each that the front has closed, before it is closed here."""
+
+    def __init__(
+        self,
+        loop: Loop,
+        asked: Callable[[socket.socket, frames.Load], None],
+        left: Callable[[socket.socket], None],
+    ) -> None:
+        self.waiting: list[socket.socket] = []
+        self.kept: list[socket.socket] = []
+        self.refused: list[socket.socket] = []
+        self._begun: dict[socket.socket, bytes] = {}
+        self._loop, self._asked, self._left = loop, asked, left
+        self._listener = socket.socket(socket.AF_UNIX)
+
+    def listen(self, address: str) -> None:
+        """Raises OSError where the address cannot be had."""
+        Path(address).unlink(missing_ok=True)
+        self._listener.bind(address)
+        self._listener.listen(128)
+        self._listener.setblocking(False)
+        self._loop.watch(self._listener.fileno(), self._accept)
+
+    def close(self) -> None:
+        """Hangs up on everybody here."""
+        self._loop.forget(self._listener.fileno())
+        self._listener.close()
+        for connection in [*self._begun, *self.waiting, *self.kept, *self.refused]:
+            self.hang_up(connection)
+        self._begun.clear()
+        self.waiting, self.kept, self.refused = [], [], []
+
+    def hang_up(self, connection: socket.socket) -> None:
+        """Ends a connection for both sides, whoever else holds it."""
+        self._loop.forget(connection.fileno())
+        try:
+            connection.shutdown(socket.SHUT_RDWR)
+        except OSError:
+            pass  # the front was faster
+        connection.close()
+
+    def _accept(self, _events: int) -> None:
+        try:
+            connection, _ = self._listener.accept()
+        except OSError:
+            return  # it has left again
+        connection.setblocking(False)
+        self._begun[connection] = b""
+        self._loop.watch(connection.fileno(), lambda _events: self._begin(connection))
+
+    def _begin(self, connection: socket.socket) -> None:
+        """Reads until LOAD is whole. Who says anything else, or nothing, is hung up on."""
+        try:
+            data = connection.recv(_LOAD_FRAME)
+            self._begun[connection] += data
+            load = frames.parse_load(self._begun[connection])
+            if load is None and (not data or len(self._begun[connection]) > _LOAD_FRAME):
+                raise ValueError("no LOAD came")
+        except (OSError, ValueError):
+            del self._begun[connection]
+            self.hang_up(connection)
+            return
+        if load:
+            del self._begun[connection]
+            self._loop.forget(connection.fileno())
+            self._loop.watch(connection.fileno(), lambda _events: self._end(connection), select.EPOLLRDHUP)
+            self._asked(connection, load)
+
+    def _end(self, connection: socket.socket) -> None:
+        self._left(connection)
+        for place in (self.waiting, self.kept, self.refused):
+            if connection in place:
+                place.remove(connection)
+        self.hang_up(connection)
+
+
+def send(connection: socket.socket, data: bytes) -> None:
+    """Small answers, to a front that reads: they fit the socket's buffer."""
+    try:
+        connection.sendall(data)
+    except OSError:
+        pass  # the front has left
+
+
+def has_left(connection: socket.socket) -> bool:
+    """Whether the front has hung up."""
+    poll = select.poll()
+    poll.register(connection, select.POLLRDHUP)
+    return bool(poll.poll(0))

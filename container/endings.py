@@ -1,0 +1,48 @@
+"""How model processes end, in sentences; and whom a dead one still owes an answer."""
+
+import os
+import signal
+import socket
+from collections.abc import Iterator
+
+from container.child import Child
+from serving.board import IDLE, PREDICTING
+from serving.errors import InvalidModel, MedleyError, ModelDied, OutOfMemory, PredictionTimeout, Unavailable
+
+_BYSTANDER = Unavailable("The model was restarted because another request of it did not end. Try again.")
+
+
+def why_ended(status: int | None, killed_for_memory: bool, loading: bool) -> MedleyError:
+    """Why a process ended, from its wait status (None: another process has reaped it)."""
+    doing = "loading" if loading else "answering"
+    if killed_for_memory:
+        return OutOfMemory(f"The model's process was ended by the kernel for lack of memory while {doing}.")
+    how = "by itself"
+    if status is not None and os.WIFSIGNALED(status):
+        how = f"by {signal.Signals(os.WTERMSIG(status)).name}"
+    again = "" if loading else " It has been started again."
+    return ModelDied(f"The model's process was ended {how} while {doing}.{again}")
+
+
+def of_process(status: int, message: str) -> MedleyError:
+    """The error that a model process has reported: across processes go a status and a sentence."""
+    if status == OutOfMemory.status:
+        return OutOfMemory(message)
+    error = InvalidModel(message)
+    error.status = status
+    return error
+
+
+def debts(child: Child, reason: MedleyError, overdue: float) -> Iterator[tuple[socket.socket, MedleyError | None]]:
+    """The connections of a dead process that can be used again, each with the error that it is owed, if any.
+
+    Those within a request or an answer are not among them: they must be closed. overdue: the moment, on the monotonic
+    clock, before which a request must have begun to be one that hung.
+    """
+    for slot, connection in child.connections.items():
+        state = child.board.state(slot)
+        if state == IDLE:
+            yield connection, None
+        elif state == PREDICTING:
+            hung = child.board.since(slot) < overdue
+            yield connection, reason if hung or not isinstance(reason, PredictionTimeout) else _BYSTANDER

@@ -1,0 +1,82 @@
+"""A loaded model as the endpoint sees it, and its lifecycle as a table.
+
+Invariant: a model is held (`in_flight` counts it) by every call that waits for it or is being answered by it, and what
+is held is not unloaded: multi-model-server leaves calls in flight at a DELETE unanswered.
+
+Flow: absent -> loading -> ready -> draining -> absent. A model that was unloaded and is asked for again is a new Model
+under the same name.
+"""
+
+import asyncio
+import hashlib
+import time
+from dataclasses import dataclass, field
+from enum import StrEnum
+
+from yarl import URL
+
+from serving.errors import MedleyError
+
+from .store import Artifact
+
+
+class State(StrEnum):
+    ABSENT = "absent"
+    LOADING = "loading"
+    READY = "ready"
+    DRAINING = "draining"  # no new call is given to it; those it has are finished, then it is unloaded
+
+
+_MOVES = {
+    (State.ABSENT, "load"): State.LOADING,
+    (State.LOADING, "loaded"): State.READY,
+    (State.LOADING, "failed"): State.ABSENT,
+    (State.READY, "drain"): State.DRAINING,
+    (State.READY, "lost"): State.ABSENT,  # the container no longer knows it
+    (State.DRAINING, "unloaded"): State.ABSENT,
+}
+
+
+def model_name(artifact: Artifact) -> str:
+    """The container's opaque key: other bytes under the same name are another model to it."""
+    return hashlib.sha256(f"{artifact.target_model}\0{artifact.version}".encode()).hexdigest()[:32]
+
+
+@dataclass(slots=True, eq=False)
+class Model:
+    """One version of one artifact, from its load to its unloading."""
+
+    artifact: Artifact
+    name: str
+    invoke_url: URL
+    state: State = State.ABSENT
+    in_flight: int = 0
+    hits: int = 0  # calls that found it ready
+    misses: int = 0  # calls that waited for it
+    last_used: float = field(default_factory=time.monotonic)
+    load: asyncio.Task[MedleyError | None] | None = None
+    unload: asyncio.Task[None] | None = None
+    _idle: asyncio.Event = field(default_factory=asyncio.Event)
+
+    def move(self, event: str) -> None:
+        """An illegal move is a fault of ours, and says which."""
+        try:
+            self.state = _MOVES[self.state, event]
+        except KeyError:
+            raise RuntimeError(f"a model that is {self.state} cannot be {event}") from None
+
+    def hold(self) -> None:
+        """A call comes in for it; `release` follows, whatever happens."""
+        self.in_flight += 1
+        self.last_used = time.monotonic()
+
+    def release(self) -> None:
+        self.in_flight -= 1
+        if not self.in_flight:
+            self._idle.set()
+
+    async def idle(self) -> None:
+        """Until no call holds it. Only a model that is draining can be waited for: others get new calls."""
+        self._idle.clear()
+        if self.in_flight:
+            await self._idle.wait()

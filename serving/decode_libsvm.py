@@ -1,0 +1,101 @@
+"""text/libsvm in: `label? index:value index:value ...`, one row a line, as a sparse matrix.
+
+An index is the column as it stands, and column 0 is the first, as XGBoost reads the format (and AWS's image of it). Who
+trained on a file whose indices start at 1 has an empty first column in that model, and so sends the same file here.
+A label, qid:n and what follows a # are passed over, as are blank lines; a row without entries is a label alone.
+The width is the largest index plus one, which says how wide the rows are at least: see table.OpenWidth.
+
+Flow: a pattern tells a good line from a bad one, Python's own int() and float() read it, and only a body in which
+something is wrong is looked at entry by entry, for the sentence.
+"""
+
+import re
+from array import array
+from collections.abc import Iterator
+
+import numpy as np
+
+from serving.errors import BadInput
+from serving.table import WIDEST, Data, Names, OpenWidth
+from serving.text import text_of
+from serving.words import quoted
+
+# Printable ASCII but for the colon, and the underscore that Python would take for part of a number.
+_WORD = "[!-9;-^`-~]+"
+_LINE = re.compile(
+    rf"(?:(?P<label>{_WORD})(?:\s+|$))?(?:qid:\d+(?:\s+|$))?(?P<entries>(?:\d{{1,10}}:{_WORD}(?:\s+|$))*)", re.A
+)
+_ENTRY = re.compile(rf"(\d+):({_WORD})", re.A)
+
+
+def decode_libsvm(body: bytes, parameters: dict[str, str], names: Names) -> Data:
+    """A csr_matrix of float64, indices sorted."""
+    text = text_of(body, parameters)
+    indices, values, starts = array("q"), array("d"), array("q", [0])
+    try:
+        for line in _lines(text):
+            _read(line, indices, values)
+            starts.append(len(indices))
+    except ValueError:
+        raise _wrong_entry(text) from None
+    return _matrix(np.array(indices), np.array(values), np.array(starts))
+
+
+def _lines(text: str) -> Iterator[str]:
+    for line in text.split("\n"):
+        if entries := line.partition("#")[0].strip():
+            yield entries
+
+
+def _read(line: str, indices: "array[int]", values: "array[float]") -> None:
+    match = _LINE.fullmatch(line)
+    if match is None:
+        raise ValueError
+    label, entries = match["label"], match["entries"].replace(":", " ").split()
+    if label is not None:
+        float(label)
+    indices.extend(map(int, entries[::2]))
+    values.extend(map(float, entries[1::2]))
+
+
+def _matrix(indices: np.ndarray, values: np.ndarray, starts: np.ndarray) -> OpenWidth:
+    if len(starts) == 1:
+        raise BadInput("There are no rows. Send at least one.")
+    width = int(indices.max(initial=-1)) + 1
+    if width > WIDEST:
+        raise BadInput(f"Index {width - 1} is larger than {WIDEST - 1}, the largest that is read.")
+    matrix = OpenWidth((values, indices, starts), shape=(len(starts) - 1, width))
+    matrix.sort_indices()
+    again = np.flatnonzero(np.diff(matrix.indices) == 0) + 1
+    inside = again[~np.isin(again, matrix.indptr)]  # the last of one row and the first of the next may be the same
+    if inside.size:
+        row = int(np.searchsorted(matrix.indptr, inside[0], side="right"))
+        raise BadInput(f"Row {row}: the index {matrix.indices[inside[0]]} is there twice.")
+    return matrix
+
+
+def _wrong_entry(text: str) -> BadInput:
+    """The first entry, in the order of the body, that cannot be read."""
+    for row, line in enumerate(_lines(text), 1):
+        for at, token in enumerate(line.split(), 1):
+            if at == 1 and ":" not in token:
+                if not _is_float(token):
+                    return BadInput(f"Row {row}: the label {quoted(token)} is not a number.")
+            elif not (entry := _ENTRY.fullmatch(token)):
+                if not re.fullmatch(r"qid:\d+", token):
+                    return BadInput(f"Row {row}, entry {at}: {quoted(token)} is not index:value.")
+            elif not _is_float(entry[2]):
+                return BadInput(f"Row {row}, index {entry[1][:40]}: {quoted(entry[2])} is not a number.")
+            elif int(entry[1][:20]) >= WIDEST:
+                return BadInput(
+                    f"Row {row}, entry {at}: the index is larger than {WIDEST - 1}, the largest that is read."
+                )
+    return BadInput("The body is not libsvm: label index:value index:value ..., one row a line.")
+
+
+def _is_float(text: str) -> bool:
+    try:
+        float(text)
+    except ValueError:
+        return False
+    return "_" not in text
