@@ -31,6 +31,7 @@ class Child:
     output: int | None
     reason: MedleyError | None = None
     connections: dict[int, socket.socket] = field(default_factory=dict)
+    bytes: int = 0  # what it takes, as last known
     top: int = 0  # slots from here on have never been used
     seen: tuple[int, int] = (0, 0)
 

@@ -12,16 +12,21 @@ from serving.errors import InvalidModel, MedleyError, ModelDied, OutOfMemory, Pr
 _BYSTANDER = Unavailable("The model was restarted because another request of it did not end. Try again.")
 
 
-def why_ended(status: int | None, killed_for_memory: bool, loading: bool) -> MedleyError:
+def why_ended(status: int | None, killed_for_memory: bool) -> MedleyError:
     """Why a process ended, from its wait status (None: another process has reaped it)."""
-    doing = "loading" if loading else "answering"
     if killed_for_memory:
-        return OutOfMemory(f"The model's process was ended by the kernel for lack of memory while {doing}.")
+        return OutOfMemory("The model's process was ended by the kernel, for lack of memory.")
     how = "by itself"
     if status is not None and os.WIFSIGNALED(status):
         how = f"by {signal.Signals(os.WTERMSIG(status)).name}"
-    again = "" if loading else " It has been started again."
-    return ModelDied(f"The model's process was ended {how} while {doing}.{again}")
+    return ModelDied(f"The model's process was ended {how}.")
+
+
+def while_loading(reason: MedleyError) -> MedleyError:
+    """The same, of a process that was to load the model."""
+    if not isinstance(reason, ModelDied):
+        return reason
+    return ModelDied(f"{str(reason).removesuffix('.')} while it loaded the model.")
 
 
 def of_process(status: int, message: str) -> MedleyError:

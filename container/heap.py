@@ -25,13 +25,14 @@ def fill_holes() -> int:
         return 0
     libc.mallinfo2.restype = _MallocInfo
     libc.malloc.restype, libc.malloc.argtypes = ctypes.c_void_p, [ctypes.c_size_t]
-    start = libc.mallinfo2()
+    start = before = libc.mallinfo2()
     budget = _MOST
     for size in _SIZES:
-        top = libc.mallinfo2().keepcost
         while budget and libc.malloc(size):
             budget -= 1
-            info = libc.mallinfo2()
-            if info.arena > start.arena or info.keepcost < top or info.fordblks - info.keepcost < size:
-                break  # it came from the top: there is no hole of this size any more
-    return int(libc.mallinfo2().uordblks - start.uordblks)
+            after = libc.mallinfo2()
+            from_top = after.keepcost != before.keepcost or after.arena != before.arena
+            before = after
+            if from_top or after.fordblks - after.keepcost < size:
+                break  # there is no hole of this size any more
+    return int(before.uordblks - start.uordblks)

@@ -70,9 +70,9 @@ class Zygote:
         for hosted in waiting:
             hosted.start()
 
-    def why_ended(self, status: int | None, loading: bool) -> MedleyError:
+    def why_ended(self, status: int | None) -> MedleyError:
         before, self.kernel_kills = self.kernel_kills, killed_for_memory()
-        return why_ended(status, self.kernel_kills > before, loading)
+        return why_ended(status, self.kernel_kills > before)
 
     def confined(self, own_uid: bool) -> None:
         """Says once where model processes cannot have a uid of their own."""

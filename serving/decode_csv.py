@@ -21,7 +21,7 @@ import numpy as np
 import pandas as pd
 
 from serving.errors import BadInput
-from serving.table import MISSING, Data, Names, check_names, from_cells, is_number
+from serving.table import MISSING, Data, Names, check_names, from_cells, is_number, may_be_numbers
 from serving.text import text_of
 from serving.words import quoted
 
@@ -63,8 +63,9 @@ def _numbers(text: str, header: bool | None, names: Names) -> np.ndarray:
     if header:
         raise ValueError
     plain = _plain(text)
-    if len(plain) >= LARGE:
-        _check_numbers(plain.partition("\n")[0].split(","))
+    if len(plain) >= LARGE and 0 < plain.find("\n") < LARGE:  # a row of millions of columns is not for pandas
+        if not may_be_numbers(plain.partition("\n")[0].split(",")):
+            raise ValueError
         return np.ascontiguousarray(_parsed(plain, np.float64).to_numpy())
     return np.array([list(map(float, line.split(","))) for line in plain.split("\n")])
 
@@ -72,12 +73,11 @@ def _numbers(text: str, header: bool | None, names: Names) -> np.ndarray:
 def _named_numbers(text: str, header: bool | None, names: Names) -> pd.DataFrame:
     """ValueError for a body that is anything but a header and many rows of numbers."""
     first, _, rest = text.partition("\n")
-    if len(rest) < LARGE or '"' in first:
+    if len(rest) < LARGE or len(first) > LARGE or '"' in first:
         raise ValueError
     cells, second = first.split(","), rest.partition("\n")[0].split(",")
-    if not _is_header(cells, [second], header, names):
+    if not _is_header(cells, [second], header, names) or not may_be_numbers(second):
         raise ValueError
-    _check_numbers(second)
     data = _parsed(_plain(rest), None)
     if data.shape[1] != len(cells) or not set(data.dtypes) <= {np.dtype(np.int64), np.dtype(np.float64)}:
         raise ValueError
@@ -92,12 +92,6 @@ def _plain(text: str) -> str:
     if "\r" in text or '"' in text or "_" in text or not text.isascii():
         raise ValueError
     return text
-
-
-def _check_numbers(cells: list[str]) -> None:
-    """Text in the first row is found before a large body is parsed in vain."""
-    if not all(is_number(cell) or cell.strip() in MISSING for cell in cells):
-        raise ValueError
 
 
 def _parsed(plain: str, dtype: Any) -> pd.DataFrame:

@@ -50,12 +50,18 @@ def decode_jsonlines(body: bytes, parameters: dict[str, str], names: Names) -> D
     return from_values(*_from_list(values))
 
 
+class _NotJson(ValueError):
+    """What Python's json would let pass."""
+
+
 def _parsed(text: str, what: str) -> Any:
     try:
         return _DECODER.decode(text)
     except json.JSONDecodeError as error:
         at = f"line {error.lineno}, column {error.colno}" if what == "The body" else f"column {error.colno}"
         raise BadInput(f"{what} is not JSON: {error.msg} at {at}.") from None
+    except _NotJson as error:
+        raise BadInput(f"{what} {error}.") from None
     except RecursionError:
         raise BadInput(f"{what} is nested too deeply to be rows. {_SHAPES}") from None
     except ValueError:  # the one that is left: Python reads no whole number of more than 4,300 digits
@@ -63,15 +69,15 @@ def _parsed(text: str, what: str) -> Any:
 
 
 def _no_constant(token: str) -> NoReturn:
-    raise BadInput(f"{token} is not JSON. Write null for a missing value.")
+    raise _NotJson(f"has {token}, which is not JSON; a missing value is null")
 
 
 def _no_pair_twice(pairs: list[tuple[str, Any]]) -> dict[str, Any]:
     value = dict(pairs)
     if len(value) < len(pairs):
-        keys = [key for key, _ in pairs]
-        twice = next(key for at, key in enumerate(keys) if key in keys[:at])
-        raise BadInput(f"The name {quoted(twice)} is there twice in one JSON object.")
+        seen: set[str] = set()
+        twice = next(key for key, _ in pairs if key in seen or seen.add(key))  # type: ignore[func-returns-value]
+        raise _NotJson(f"has the name {quoted(twice)} twice in one object")
     return value
 
 

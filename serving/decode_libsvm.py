@@ -25,7 +25,7 @@ _WORD = "[!-9;-^`-~]+"
 _LINE = re.compile(
     rf"(?:(?P<label>{_WORD})(?:\s+|$))?(?:qid:\d+(?:\s+|$))?(?P<entries>(?:\d{{1,10}}:{_WORD}(?:\s+|$))*)", re.A
 )
-_ENTRY = re.compile(rf"(\d+):({_WORD})", re.A)
+_ENTRY = re.compile(r"(\d+):([^:]+)", re.A)
 
 
 def decode_libsvm(body: bytes, parameters: dict[str, str], names: Names) -> Data:
@@ -36,6 +36,8 @@ def decode_libsvm(body: bytes, parameters: dict[str, str], names: Names) -> Data
         for line in _lines(text):
             _read(line, indices, values)
             starts.append(len(indices))
+        if indices and max(indices) >= WIDEST:
+            raise ValueError
     except ValueError:
         raise _wrong_entry(text) from None
     return _matrix(np.array(indices), np.array(values), np.array(starts))
@@ -61,10 +63,7 @@ def _read(line: str, indices: "array[int]", values: "array[float]") -> None:
 def _matrix(indices: np.ndarray, values: np.ndarray, starts: np.ndarray) -> OpenWidth:
     if len(starts) == 1:
         raise BadInput("There are no rows. Send at least one.")
-    width = int(indices.max(initial=-1)) + 1
-    if width > WIDEST:
-        raise BadInput(f"Index {width - 1} is larger than {WIDEST - 1}, the largest that is read.")
-    matrix = OpenWidth((values, indices, starts), shape=(len(starts) - 1, width))
+    matrix = OpenWidth((values, indices, starts), shape=(len(starts) - 1, int(indices.max(initial=-1)) + 1))
     matrix.sort_indices()
     again = np.flatnonzero(np.diff(matrix.indices) == 0) + 1
     inside = again[~np.isin(again, matrix.indptr)]  # the last of one row and the first of the next may be the same

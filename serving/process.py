@@ -97,7 +97,6 @@ class ModelProcess:
         """`memory`: bytes that the model may take on top of what the process has now."""
         folder = Path(path)
         begin = time.perf_counter()
-        before = private_bytes()
         inherited, options = self._inherited, self._inherited.options
         try:
             os.chdir(folder)
@@ -112,7 +111,7 @@ class ModelProcess:
             return
         gc.freeze()
         milliseconds = round((time.perf_counter() - begin) * 1000, 3)
-        self._say(say="ready", bytes=private_bytes(), before=before, ms=milliseconds)
+        self._say(say="ready", bytes=_touched_bytes(), ms=milliseconds)
 
     def _fork(self, control: int, board: int) -> None:
         """A second process of this model, on its own control socket: it shares the pages of what is loaded (L8)."""
@@ -128,7 +127,7 @@ class ModelProcess:
         self._control.close()
         sibling = ModelProcess(socket.socket(fileno=control), Board(board), self._inherited)
         sibling._handler = self._handler
-        sibling._say(say="ready", bytes=private_bytes(), before=0, ms=0.0)
+        sibling._say(say="ready", bytes=_touched_bytes(), ms=0.0)
         sibling.run()
         os._exit(0)
 
@@ -216,6 +215,11 @@ def private_bytes() -> int:
             if line.startswith((b"Private_Dirty:", b"Swap:")):
                 total += int(line.split()[1]) * 1024
     return total
+
+
+def _touched_bytes() -> int:
+    """At most what `private_bytes` will say, for the hundredth of its price: every private page was a fault once."""
+    return resource.getrusage(resource.RUSAGE_SELF).ru_minflt * resource.getpagesize()
 
 
 def _limit_memory(more: int) -> None:

@@ -7,6 +7,7 @@ that is none. Rows and columns are counted from 1, a CSV header not being a row.
 
 from collections.abc import Sequence
 from dataclasses import dataclass
+from functools import lru_cache
 from typing import Any
 
 import numpy as np
@@ -14,7 +15,7 @@ import pandas as pd
 import scipy.sparse
 
 from serving.errors import BadInput
-from serving.table import Data, Names, OpenWidth, index_of, is_number
+from serving.table import Data, Names, OpenWidth, is_number
 from serving.words import counted, listed, place, quoted
 
 
@@ -42,7 +43,7 @@ def conform(data: Data, signature: Signature) -> Data:
         return data
     if isinstance(data, np.ndarray):
         _check_width(data, width)
-        return data if signature.names is None else pd.DataFrame(data, columns=index_of(signature.names), copy=False)
+        return data if signature.names is None else pd.DataFrame(data, columns=_index_of(signature.names), copy=False)
     if isinstance(data, pd.DataFrame):
         return _counted_frame(data, width) if signature.names is None else _named_frame(data, signature.names)
     if isinstance(data, OpenWidth):
@@ -85,7 +86,7 @@ def _named_frame(data: pd.DataFrame, names: tuple[str, ...]) -> pd.DataFrame:
     if not _by_place(data):
         raise _wrong_names(given, names)
     _check_width(data, len(names))
-    return data.set_axis(index_of(names), axis=1)
+    return data.set_axis(_index_of(names), axis=1)
 
 
 def _wrong_names(given: Sequence[str], names: Sequence[str]) -> BadInput:
@@ -127,3 +128,9 @@ def _check_numbers(cells: Sequence[Any], column: int, names: Names) -> None:
             raise BadInput(f"{place(row, column, names)}: {quoted(cell)} is not a number.")
     for row, cell in texts:
         raise BadInput(f"{place(row, column, names)}: {quoted(cell)} is text. Send the number without quotes.")
+
+
+@lru_cache(maxsize=64)
+def _index_of(names: tuple[str, ...]) -> "pd.Index[Any]":
+    """Of the model's names, and so made once: it costs more than all else in a DataFrame of one row."""
+    return pd.Index(names)

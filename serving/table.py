@@ -9,20 +9,20 @@ The types are those of this body alone: a column of 1 and 2 is int64 here and fl
 
 import math
 from collections.abc import Iterable, Sequence
-from functools import lru_cache
 from typing import Any, TypeAlias
 
 import numpy as np
 import pandas as pd
 import scipy.sparse
 
-from serving.errors import BadInput
+from serving.errors import BadInput, TooLarge
 from serving.words import counted, place, quoted
 
 Data: TypeAlias = np.ndarray | pd.DataFrame | scipy.sparse.csr_matrix  # always 2-D: rows x features
 Names: TypeAlias = Sequence[str] | None
 
 WIDEST = 2**31 - 1  # columns of a sparse matrix: its indices are int32 in every library that will read it
+WIDEST_FRAME = 1 << 17  # each column of a DataFrame takes microseconds, however few its rows: millions take minutes
 
 
 class OpenWidth(scipy.sparse.csr_matrix):  # type: ignore[misc]
@@ -64,8 +64,8 @@ def check_widths(rows: Sequence[Sequence[Any]], names: Names) -> None:
     if set(map(len, rows)) == {expected}:
         return
     number, row = next((number, row) for number, row in enumerate(rows, 1) if len(row) != expected)
-    other = f"row 1 has {expected}" if names is None else f"there are {counted(expected, 'column name')}"
-    raise BadInput(f"Row {number} has {counted(len(row), 'column')} and {other}.")
+    other = f" and row 1 has {expected}" if names is None else f", for {counted(expected, 'column name')}"
+    raise BadInput(f"Row {number} has {counted(len(row), 'column')}{other}.")
 
 
 def from_values(rows: Sequence[list[Any]], names: Names) -> Data:
@@ -77,32 +77,32 @@ def from_values(rows: Sequence[list[Any]], names: Names) -> Data:
             return np.array(rows, dtype=np.float64)
         except OverflowError:
             pass  # looked at by column, below, the number that is too large gets its place
-    return frame([_values(column, at, names) for at, column in enumerate(zip(*rows, strict=True), 1)], names)
+    _check_frame_width(len(rows[0]))
+    return _frame([_values(column, at, names) for at, column in enumerate(zip(*rows, strict=True), 1)], names)
 
 
 def from_cells(rows: Sequence[list[str]], names: Names) -> Data:
     """Rows of CSV cells as Data. A cell is missing when pandas would say so, or when it is blank."""
     check_widths(rows, names)
+    _check_frame_width(len(rows[0]))
     columns = list(zip(*rows, strict=True))
-    if names is None:
+    if names is None and may_be_numbers(rows[0]):
         try:
             return np.column_stack([_floats(cells) for cells in columns])
         except ValueError:
             pass  # there is text, so it is a DataFrame
-    return frame([_natural(cells) for cells in columns], names)
+    return _frame([_natural(cells) for cells in columns], names)
 
 
-def frame(columns: Iterable[Any], names: Names) -> pd.DataFrame:
-    """A DataFrame of these columns; without names they are called 0 to n-1."""
+def _check_frame_width(width: int) -> None:
+    if width > WIDEST_FRAME:
+        raise TooLarge(f"Rows of {width} columns are more than the {WIDEST_FRAME} that names, text or gaps allow.")
+
+
+def _frame(columns: Iterable[Any], names: Names) -> pd.DataFrame:
     data = pd.DataFrame(dict(enumerate(columns)), copy=False)
-    data.columns = pd.RangeIndex(data.shape[1]) if names is None else index_of(tuple(names))
+    data.columns = pd.RangeIndex(data.shape[1]) if names is None else pd.Index(names)
     return data
-
-
-@lru_cache(maxsize=64)
-def index_of(names: tuple[str, ...]) -> "pd.Index[Any]":
-    """Immutable, so made once: it costs more than all else in a DataFrame of one row."""
-    return pd.Index(names)
 
 
 def is_ordinary(text: str) -> bool:
@@ -116,6 +116,11 @@ def is_number(cell: str) -> bool:
         return not math.isnan(float(cell)) and is_ordinary(cell)
     except ValueError:
         return False
+
+
+def may_be_numbers(cells: Sequence[str]) -> bool:
+    """Of a first row: whether it is worth reading all of them as numbers."""
+    return all(is_number(cell) or cell.strip() in MISSING for cell in cells)
 
 
 def _floats(cells: Sequence[str]) -> np.ndarray:

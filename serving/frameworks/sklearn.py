@@ -241,6 +241,8 @@ def unpickle(path: Path) -> Any:
         raise _not_there(error) from error
     except Exception as error:
         # A pickle runs what it likes, which raises what it likes: mostly a library about another version's file.
+        if pickled_class(path) is None:
+            raise InvalidModel("The model file is damaged, or is no pickle.") from error
         raise InvalidModel(f"Unpickling the model file raised {type(error).__name__}. {_versions()}") from error
 
 
@@ -259,7 +261,7 @@ def _not_there(error: ImportError | AttributeError) -> InvalidModel:
     found = next(filter(None, (pattern.search(str(error)) for pattern in _NOT_THERE)), None)
     name, module = (found["name"], found["module"]) if found else (None, getattr(error, "name", None) or "")
     what = f"{name!r} of the module {module!r}" if name else f"the module {module!r}"
-    if module == "__main__":
+    if module.endswith("__main__"):  # an error shows it as `package.__main__` where that was started with -m
         return InvalidModel(
             f"The model file needs {name!r}, which was defined in the script or notebook that saved it. Move it to a "
             "module of its own, save the model again, and put that module into code/ of the artifact."

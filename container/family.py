@@ -1,0 +1,147 @@
+"""The processes of one model: forked, heard, fed with connections, and reaped.
+
+The first is forked from the zygote and loads the model; the others are forked from it, and share its pages (L8). Every
+process is in the budget from before its fork until it is reaped, however it was told to end.
+"""
+
+from __future__ import annotations
+
+import os
+import socket
+from collections.abc import Callable
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from container import child as processes
+from container import memory
+from container.child import Child
+from container.printed import Printed
+from serving import frames
+from serving.board import Board
+from serving.errors import MedleyError, OutOfMemory
+
+if TYPE_CHECKING:
+    from container.zygote import Zygote
+
+_INTERPRETER = (os.__file__, socket.__file__, memory.__file__, frames.__file__)
+
+
+class Family:
+    """`heard` gets what a process says, `died` each that has ended, with the reason; its debts are not settled yet."""
+
+    def __init__(
+        self,
+        zygote: Zygote,
+        name: str,
+        path: str,
+        heard: Callable[[Child, dict[str, Any]], None],
+        died: Callable[[Child, MedleyError], None],
+    ) -> None:
+        self.children: list[Child] = []
+        self._zygote, self._name, self._path = zygote, name, path
+        self._heard, self._died = heard, died
+        self._sibling: tuple[socket.socket, socket.socket, Board] | None = None
+        self._printed = Printed(zygote.log, name)
+
+    @property
+    def first(self) -> Child:
+        """The one that loads, or has loaded. IndexError where there is none."""
+        return self.children[0]
+
+    def found(self) -> None:
+        """Forks the first. Raises OutOfMemory where there is no room for it, or no process to be had."""
+        number = next(self._zygote.numbers)
+        budget = self._zygote.budget
+        budget.reserve(number, memory.estimate(Path(self._path)))
+        try:
+            self._adopt(processes.fork(number, (self._path, *_INTERPRETER), self._zygote.live))
+        except OSError as error:
+            budget.release(number)
+            why = os.strerror(error.errno or 0)
+            raise OutOfMemory(f"No process can be started for the model: {why}.") from error
+
+    def order_load(self) -> None:
+        budget = self._zygote.budget
+        room = max(1, budget.free + budget.taken[self.first.number])
+        self.first.tell(do="load", name=self._name, path=self._path, memory=room)
+
+    def serve(self, connection: socket.socket) -> Child:
+        """Hands a connection to the process that has the fewest. Raises LookupError where all have too many."""
+        child = min(self.children, key=lambda child: len(child.connections))
+        connection.setblocking(True)
+        child.serve(connection)
+        return child
+
+    def grow(self) -> None:
+        """One more process, forked from the first, where there are to be more; the next when that one is ready."""
+        if len(self.children) < self._zygote.settings.processes and self._sibling is None:
+            self._sibling = (*socket.socketpair(socket.AF_UNIX, socket.SOCK_SEQPACKET), Board())
+            _, theirs, board = self._sibling
+            self.first.tell([theirs.fileno(), board.fd], do="fork")
+
+    def kill(self) -> None:
+        for child in self.children:
+            child.kill()
+
+    def _adopt(self, child: Child) -> None:
+        self.children.append(child)
+        loop = self._zygote.loop
+        loop.watch(child.control.fileno(), lambda _events: self._hear(child))
+        loop.watch(child.pidfd, lambda _events: self._reap(child))
+        if (output := child.output) is not None:
+            loop.watch(output, lambda _events: self._print(output))
+
+    def _print(self, output: int) -> None:
+        if not self._printed.read(output):
+            self._zygote.loop.forget(output)
+
+    def _hear(self, child: Child) -> None:
+        message = child.hear()
+        if message is None:
+            self._zygote.loop.forget(child.control.fileno())  # its pidfd tells the rest
+        elif message["say"] == "confined":
+            self._zygote.confined(message["own_uid"])
+        elif message["say"] == "forked":
+            self._adopt_sibling(message["pid"])
+        else:
+            self._heard(child, message)
+
+    def _adopt_sibling(self, pid: int) -> None:
+        if self._sibling is None:
+            return
+        ours, theirs, board = self._sibling
+        theirs.close()
+        self._sibling = None
+        number = next(self._zygote.numbers)
+        self._zygote.budget.taken[number] = 0
+        self._adopt(processes.adopt(number, pid, ours, board))
+
+    def _drop_sibling(self) -> None:
+        """The process that was to be forked will not come: the one that was told to fork it is dead."""
+        if self._sibling:
+            ours, theirs, board = self._sibling
+            ours.close()
+            theirs.close()
+            board.close()
+            self._sibling = None
+
+    def _reap(self, child: Child) -> None:
+        """Forgets a process that has ended, says why, and gives back what it took."""
+        status: int | None = None
+        try:
+            _, status = os.waitpid(child.pid, 0)
+        except ChildProcessError:  # forked by another process of this model, which must reap it
+            for other in self.children:
+                other.tell(do="reap", pid=child.pid)
+        if child.output is not None:
+            self._printed.drain(child.output)
+        for descriptor in (child.output, child.pidfd, child.control.fileno()):
+            if descriptor is not None:
+                self._zygote.loop.forget(descriptor)
+        self.children.remove(child)
+        if not self.children or child is self.first:
+            self._drop_sibling()
+        self._zygote.budget.release(child.number)
+        self._died(child, child.reason or self._zygote.why_ended(status))
+        child.close()
+        self._zygote.memory_came_free()

