@@ -31,6 +31,7 @@ def confine(number: int, must_read: Iterable[str], parent: int) -> bool:
 
     number: which model process this is, for the uid. must_read: paths without which it could not work.
     """
+    os.setsid()  # whatever it starts is known by its session (orphans.py)
     signal.set_wakeup_fd(-1)
     for name in (signal.SIGTERM, signal.SIGINT, signal.SIGCHLD):
         signal.signal(name, signal.SIG_DFL)

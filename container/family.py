@@ -144,4 +144,4 @@ class Family:
         self._zygote.budget.release(child.number)
         self._died(child, child.reason or self._zygote.why_ended(status))
         child.close()
-        self._zygote.memory_came_free()
+        self._zygote.process_is_gone()

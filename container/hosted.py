@@ -16,7 +16,7 @@ from __future__ import annotations
 
 import socket
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Protocol
 
@@ -76,6 +76,10 @@ class Hosted:
         self._growing = False
         self._load_ms = 0.0
         self._loaded_ms: float | None = None  # of a load that the log does not know of yet
+
+    @property
+    def children(self) -> Sequence[Child]:
+        return self._family.children
 
     def listen(self) -> None:
         """Raises OSError where the address cannot be had."""

@@ -30,6 +30,7 @@ from container.hosted import Hosted
 from container.log import Log
 from container.loop import Loop
 from container.memory import Budget, killed_for_memory, limit_for_models
+from container.orphans import end_all, sweep
 from container.settings import Settings
 from serving import frameworks, usercode
 from serving.board import Board
@@ -64,8 +65,9 @@ class Zygote:
         options = Options(settings.program, settings.submit_directory, settings.default_accept)
         ModelProcess(control, board, Process(options, _SOURCE_ROOT, self.modules)).run()
 
-    def memory_came_free(self) -> None:
-        """A process is gone: whoever was refused for its memory is tried again."""
+    def process_is_gone(self) -> None:
+        """What it has left behind goes too, and whoever was refused for its memory is tried again."""
+        sweep({child.pid for hosted in (*self.models.values(), *self.dying) for child in hosted.children})
         waiting, self.waiting_for_memory[:] = self.waiting_for_memory[:], []
         for hosted in waiting:
             hosted.start()
@@ -135,4 +137,5 @@ def main(ready: int, front_bytes: int, enter: Callable[[Zygote], Entrance]) -> N
     entrance.close()
     for hosted in list(zygote.models.values()):
         hosted.close()
-    os._exit(0)  # what was forked dies with this process
+    end_all()
+    os._exit(0)

@@ -20,9 +20,10 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import IO
 
-from container.confine import die_with_parent
+from container.confine import become_reaper, die_with_parent
 from container.log import LEVELS, Log
 from container.mms import config
+from container.orphans import end_all
 from container.settings import Settings
 
 _STOP_JAVA, _STOP_ZYGOTE = 7.0, 2.0  # seconds; all must be gone within 10
@@ -51,6 +52,7 @@ class Front:
 
     def run(self) -> int:
         self._catch_signals()
+        become_reaper()
         try:
             self._zygote = self._start_zygote()
             self._java = self._start_java()
@@ -157,6 +159,7 @@ class Front:
             assert self._zygote.stdin is not None
             self._zygote.stdin.close()
             _wait_or_kill(self._zygote, _STOP_ZYGOTE)
+        end_all()  # what a killed zygote has left behind
 
 
 def _wait_or_kill(process: subprocess.Popen[bytes], seconds: float) -> None:
