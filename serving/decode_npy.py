@@ -27,7 +27,7 @@ LARGEST_RATIO, SMALLEST_CAP, LARGEST_CAP = 32, 16 << 20, 1 << 30
 
 _MAGIC = b"\x93NUMPY"
 _LENGTH_BYTES = {1: 2, 2: 4, 3: 4}  # format version -> width of the field that says how long the header is
-_LONGEST_HEADER = 10_000
+_LONGEST_HEADER, _NO_LENGTH = 10_000, 1 << 48
 _NUMERIC = re.compile(r"[<>=|]?(b1|[iu][1248]|f[248])")
 _ENTRY, _MOST_MEMBERS = b"PK\x01\x02", 16  # what opens an entry of a zip's directory
 _COMPRESSIONS = (zipfile.ZIP_STORED, zipfile.ZIP_DEFLATED)
@@ -38,7 +38,7 @@ def decode_npy(body: bytes, parameters: dict[str, str], names: Names) -> Data:
     """Rows x features of the dtype that was sent (booleans, integers, floats), in native byte order. 1-D is one row."""
     array = _array(body, "The body")
     if not array.ndim or not array.size:
-        raise BadInput(f"The array's shape is {array.shape}. Send at least one row of at least one feature.")
+        raise BadInput("The array has no rows of features. Send at least one row of at least one feature.")
     return np.ascontiguousarray(np.atleast_2d(array))
 
 
@@ -84,8 +84,8 @@ def _header(content: bytes, what: str) -> tuple[np.dtype[Any], Any, tuple[int, .
         raise BadInput(f"{what} has an npy header that cannot be read.") from None
     if not isinstance(descr, str) or not _NUMERIC.fullmatch(descr):
         raise BadInput(f"{what} holds {quoted(str(descr))}; only booleans, integers and floats to 64 bits are read.")
-    if type(shape) is not tuple or any(type(length) is not int or length < 0 for length in shape):
-        raise BadInput(f"{what} has an npy header whose shape is not a tuple of lengths.")
+    if type(shape) is not tuple or not all(type(length) is int and 0 <= length < _NO_LENGTH for length in shape):
+        raise BadInput(f"{what} has an npy header whose shape is impossible.")
     return np.dtype(descr), "F" if fortran else "C", shape, start
 
 

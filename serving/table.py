@@ -120,7 +120,11 @@ def is_number(cell: str) -> bool:
 
 def may_be_numbers(cells: Sequence[str]) -> bool:
     """Of a first row: whether it is worth reading all of them as numbers."""
-    return all(is_number(cell) or cell.strip() in MISSING for cell in cells)
+    try:
+        _floats(cells)
+    except ValueError:
+        return False
+    return True
 
 
 def _floats(cells: Sequence[str]) -> np.ndarray:

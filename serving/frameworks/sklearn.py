@@ -115,12 +115,14 @@ def input_fn(data: Data) -> Any:
         return np.asarray(data, dtype=np.float32)
 
 
-def predict_fn(data: Data, model: Any, method: str | None = None) -> np.ndarray:
-    """The method's answer, one row for each row of `data`, several outputs side by side. Raises BadInput."""
+def predict_fn(data: Any, model: Any, method: str | None = None) -> np.ndarray:
+    """The method's answer, one row for each row of `data`, several outputs side by side. Raises BadInput.
+
+    What is not rows x features (a user's input_fn may make anything) reaches the model as it is.
+    """
     predict = getattr(model, method or ("predict" if hasattr(model, "predict") else "transform"))
-    rows = _documents(data) if _reads_documents(model) else _as_fitted(data, model)
     try:
-        output = predict(rows)
+        output = predict(_as_fitted(data, model) if getattr(data, "ndim", 0) == 2 else data)
     except ValueError as error:
         if _REQUESTS_FAULT.search(str(error)):
             raise BadInput(f"The model cannot use a value: {str(error).partition(chr(10))[0][:200]}") from error
@@ -144,6 +146,8 @@ def _documents(data: Data) -> list[str]:
 
 def _as_fitted(data: Any, model: Any) -> Any:
     """A DataFrame for a model that was fitted on one, an array for one that was not: both would warn otherwise."""
+    if _reads_documents(model):
+        return _documents(data)
     names = getattr(model, "feature_names_in_", None)
     if isinstance(data, np.ndarray) and names is not None and data.shape[1:] == (len(names),):
         return pd.DataFrame(data, columns=list(names))
@@ -175,8 +179,8 @@ def on_one_thread(model: Any) -> Any:
         if isinstance(item, dict | list | tuple):
             values = list(item.values()) if isinstance(item, dict) else item
             to_see.extend(values if len(values) < _VOCABULARY or not isinstance(values[0], _SCALARS) else ())
-        elif hasattr(item, "set_param"):
-            item.set_param({"nthread": 1})  # an XGBoost booster inside an estimator
+        elif type(item).__module__ == "xgboost.core" and hasattr(item, "set_param"):
+            item.set_param({"nthread": 1})  # a booster, alone or inside an estimator
         elif not isinstance(item, type) and type(item).__module__.partition(".")[0] not in _PLAIN_DATA:
             attributes = getattr(item, "__dict__", {})
             if "n_jobs" in attributes:

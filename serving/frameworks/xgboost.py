@@ -169,7 +169,7 @@ def _predict(rows: Any, booster: Any, margin: bool) -> np.ndarray:
     named = isinstance(rows, pd.DataFrame)
     if isinstance(rows, xgboost.DMatrix):
         named = rows.feature_names is not None
-    elif traits.in_place and rows.shape[1] == traits.signature.count:
+    elif traits.in_place and getattr(rows, "shape", ())[1:] == (traits.signature.count,):
         kind = "margin" if margin else "value"
         return np.asarray(booster.inplace_predict(rows, predict_type=kind, validate_features=named))
     else:
@@ -181,8 +181,10 @@ def _predict(rows: Any, booster: Any, margin: bool) -> np.ndarray:
 
 
 def _rows(data: Any, traits: _Traits) -> Any:
-    """A float32 array or csr_matrix; a DataFrame where there are categories; anything else as it is."""
-    if not isinstance(data, np.ndarray | pd.DataFrame) and not scipy.sparse.issparse(data):
+    """A float32 array or csr_matrix; a DataFrame where there are categories; what is not rows x features as it is."""
+    if isinstance(data, list):
+        data = np.array(data)
+    if getattr(data, "ndim", 0) != 2:
         return data
     if isinstance(data, pd.DataFrame) or traits.recodes:
         data = conform(data, traits.signature)
@@ -202,11 +204,11 @@ def _floats(data: Any) -> Any:
 
 
 def _with_categories(data: pd.DataFrame, traits: _Traits) -> pd.DataFrame:
-    columns = {
-        name: _category(data.iloc[:, at]) if at in traits.categorical else _floats(data.iloc[:, [at]])[:, 0]
-        for at, name in enumerate(data.columns)
-    }
-    return pd.DataFrame(columns, index=data.index)
+    numeric = [at for at in range(data.shape[1]) if at not in traits.categorical]
+    rows = pd.DataFrame(_floats(data.iloc[:, numeric]), columns=data.columns[numeric], index=data.index)
+    for at in traits.categorical:
+        rows.insert(at, data.columns[at], _category(data.iloc[:, at]))
+    return rows
 
 
 def _category(column: "pd.Series[Any]") -> Any:
