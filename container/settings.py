@@ -30,7 +30,7 @@ class Settings:
     model_dir: Path = Path("/opt/ml/model")  # MEDLEY_MODEL_DIR: the one model, without multi-model mode
     memory_budget: int | None = None  # MEDLEY_MEMORY_BUDGET: for all models; None: from the cgroup or the machine
     load_timeout: float = 350.0  # MEDLEY_LOAD_TIMEOUT: SageMaker gives a cold load 360 s
-    predict_timeout: float = 60.0  # MEDLEY_PREDICT_TIMEOUT: SageMaker gives an invocation 60 s
+    predict_timeout: float = 59.0  # MEDLEY_PREDICT_TIMEOUT: SageMaker gives an invocation 60 s; ours says more
     body_limit: int = 25 * MB  # MEDLEY_BODY_LIMIT, or SAGEMAKER_MAX_PAYLOAD_IN_MB: a request's and an answer's
     log_level: str = "INFO"  # SAGEMAKER_CONTAINER_LOG_LEVEL
     processes: int = 1  # SAGEMAKER_MODEL_SERVER_WORKERS: processes for each model
