@@ -11,6 +11,7 @@ import socket
 import traceback
 from collections.abc import Callable, Iterable
 from dataclasses import dataclass, field
+from pathlib import Path
 from typing import Any
 
 from container.confine import confine
@@ -43,12 +44,16 @@ class Child:
             pass
 
     def hear(self) -> dict[str, Any] | None:
-        """What the process says, or None at its end."""
+        """What the process says, or None at its end. Raises ValueError on anything else."""
         try:
             message = self.control.recv(MESSAGE)
         except ConnectionError:
             return None
-        heard: dict[str, Any] | None = json.loads(message) if message else None
+        if not message:
+            return None
+        heard = json.loads(message)
+        if not isinstance(heard, dict):
+            raise ValueError("no message of a model process")
         return heard
 
     def serve(self, connection: socket.socket) -> int:
@@ -95,6 +100,14 @@ def fork(number: int, must_read: Iterable[str], life: Callable[[socket.socket, B
 def adopt(number: int, pid: int, control: socket.socket, board: Board) -> Child:
     """A process that a model process has forked from itself; it prints into that one's pipe."""
     return Child(number, pid, os.pidfd_open(pid), control, board, None)
+
+
+def parent_of(pid: int) -> int:
+    """The pid of a process's parent; 0 where there is no such process."""
+    try:
+        return int(Path(f"/proc/{pid}/stat").read_text().rpartition(")")[2].split()[1])
+    except OSError:
+        return 0
 
 
 def _live(

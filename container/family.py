@@ -18,7 +18,7 @@ from container.child import Child
 from container.printed import Printed
 from serving import frames
 from serving.board import Board
-from serving.errors import MedleyError, OutOfMemory
+from serving.errors import MedleyError, ModelDied, OutOfMemory
 
 if TYPE_CHECKING:
     from container.zygote import Zygote
@@ -96,19 +96,28 @@ class Family:
             self._zygote.loop.forget(output)
 
     def _hear(self, child: Child) -> None:
-        message = child.hear()
-        if message is None:
-            self._zygote.loop.forget(child.control.fileno())  # its pidfd tells the rest
-        elif message["say"] == "confined":
-            self._zygote.confined(message["own_uid"])
-        elif message["say"] == "forked":
-            self._adopt_sibling(message["pid"])
-        else:
-            self._heard(child, message)
+        """A user's code runs in there, and may have got hold of the socket: nonsense ends the process, not us."""
+        try:
+            message = child.hear()
+            if message is None:
+                self._zygote.loop.forget(child.control.fileno())  # its pidfd tells the rest
+            else:
+                self._obey(child, message)
+        except (ArithmeticError, LookupError, RuntimeError, TypeError, ValueError):
+            child.kill(ModelDied("The model's process said what no model process says, and was ended."))
 
-    def _adopt_sibling(self, pid: int) -> None:
-        if self._sibling is None:
-            return
+    def _obey(self, child: Child, message: dict[str, Any]) -> None:
+        match message["say"]:
+            case "confined":
+                self._zygote.confined(bool(message["own_uid"]))
+            case "forked":
+                self._adopt_sibling(child, int(message["pid"]))
+            case _:
+                self._heard(child, message)
+
+    def _adopt_sibling(self, parent: Child, pid: int) -> None:
+        if self._sibling is None or processes.parent_of(pid) != parent.pid:
+            raise ValueError("no process was to be forked, or this is none of its children")
         ours, theirs, board = self._sibling
         theirs.close()
         self._sibling = None

@@ -185,8 +185,8 @@ class Hosted:
         """The process has loaded the model, or was forked from one that has. It says how much it has touched, which is
         quick to know; only where that would be too much, it must measure before the front is answered."""
         if child is self._family.first:
-            self._load_ms = message["ms"]
-        child.bytes = message["bytes"]
+            self._load_ms = float(message["ms"])
+        child.bytes = max(0, int(message["bytes"]))
         try:
             self._zygote.budget.settle(child.number, child.bytes)
         except OutOfMemory:
@@ -197,7 +197,7 @@ class Hosted:
 
     def _measured(self, child: Child, message: dict[str, Any]) -> None:
         """What the process really takes. One that is serving stays, whatever it takes: the next load will not fit."""
-        child.bytes = message["bytes"]
+        child.bytes = max(0, int(message["bytes"]))
         try:
             self._zygote.budget.settle(child.number, child.bytes)
         except OutOfMemory as reason:
@@ -226,7 +226,7 @@ class Hosted:
             self._hand_over(connection, answer=False)
 
     def _failed(self, _child: Child, message: dict[str, Any]) -> None:
-        self._fail(endings.of_process(message["status"], message["message"]))
+        self._fail(endings.of_process(int(message["status"]), str(message["message"])))
 
     def _died(self, child: Child, reason: MedleyError) -> None:
         """Whom it owed an answer gets one; who waited idle waits for the next process (L3)."""

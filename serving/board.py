@@ -11,6 +11,7 @@ one that never gives the GIL back), and, when the process is dead, whom it owes 
 Each field is one aligned 8-byte store, so that no reader sees half of one; `since` is written before the state.
 """
 
+import math
 import mmap
 import os
 import time
@@ -49,8 +50,9 @@ class Board:
 
     @property
     def counts(self) -> tuple[int, int]:
-        """Requests so far, and how many of them came back to back."""
-        return int(self._cells[_REQUESTS]), int(self._cells[_BACK_TO_BACK])
+        """Requests so far, and how many of them came back to back. (A user's code could write anything there.)"""
+        counts = self._cells[_REQUESTS], self._cells[_BACK_TO_BACK]
+        return (int(counts[0]), int(counts[1])) if all(map(math.isfinite, counts)) else (0, 0)
 
     def close(self) -> None:
         self._cells.release()

@@ -20,6 +20,7 @@ from dataclasses import dataclass, field
 _INT = struct.Struct("!i")
 _END = _INT.pack(-1)
 _CHUNK = 1 << 16
+_LARGEST_CHUNK = 1 << 20
 _MOST_BYTES = 1 << 30  # no field of a frame is larger: bodies are capped far below by the front
 _MOST_ITEMS = 1 << 16
 
@@ -82,37 +83,24 @@ class Reader:
         return self._receive(length)
 
     def _receive(self, length: int) -> bytes | bytearray:
-        """More than is buffered: a small field with whatever follows it, a large one into its own memory."""
-        rest = self._buffer[self._at :]
-        if length > _CHUNK:
-            self._buffer, self._at = b"", 0
-            return self._receive_whole(rest, length)
-        while len(rest) < length:
-            chunk = self._connection.recv(_CHUNK) if self._connection else b""
+        """More than is buffered: a small field with whatever follows it, a large one up to its own end."""
+        parts = bytearray(self._buffer[self._at :])
+        while len(parts) < length:
+            wanted = min(_LARGEST_CHUNK, max(_CHUNK, length - len(parts)))
+            chunk = self._connection.recv(wanted) if self._connection else b""
             if not chunk:
                 raise ConnectionError("the front left within a frame")
-            rest += chunk
-        self._buffer, self._at = rest, length
-        return rest[:length]
-
-    def _receive_whole(self, start: bytes, length: int) -> bytearray:
-        whole = bytearray(length)
-        whole[: len(start)] = start
-        with memoryview(whole) as view:
-            at = len(start)
-            while at < length:
-                received = self._connection.recv_into(view[at:]) if self._connection else 0
-                if not received:
-                    raise ConnectionError("the front left within a frame")
-                at += received
-        return whole
+            parts += chunk
+        self._buffer, self._at = bytes(parts[length:]), 0
+        del parts[length:]
+        return parts
 
     def integer(self) -> int:
         value: int = _INT.unpack(self.take(4))[0]
         return value
 
     def string(self) -> bytes | bytearray:
-        return self.take(self._length(self.integer()))
+        return self.sized(self.integer())
 
     def strings(self, each: int) -> list[list[bytes | bytearray]]:
         """Rows of `each` strings, up to the end mark."""
@@ -120,14 +108,14 @@ class Reader:
         while (length := self.integer()) != -1:
             if len(rows) == _MOST_ITEMS:
                 raise ValueError("a list of a frame is too long")
-            rows.append([self.take(self._length(length)), *(self.string() for _ in range(each - 1))])
+            rows.append([self.sized(length), *(self.string() for _ in range(each - 1))])
         return rows
 
-    @staticmethod
-    def _length(length: int) -> int:
+    def sized(self, length: int) -> bytes | bytearray:
+        """A string whose length has been read. Raises ValueError where no string has that length."""
         if not 0 <= length <= _MOST_BYTES:
             raise ValueError(f"a frame says that a field has {length} bytes")
-        return length
+        return self.take(length)
 
 
 def read_command(reader: Reader) -> Load | list[Request]:
@@ -152,7 +140,7 @@ def _read_load(reader: Reader) -> Load:
 def _read_requests(reader: Reader) -> list[Request]:
     requests: list[Request] = []
     while (length := reader.integer()) != -1:
-        request_id = reader.take(length).decode()
+        request_id = reader.sized(length).decode()
         headers = {bytes(n).decode().lower(): bytes(v).decode("utf-8", "replace") for n, v in reader.strings(2)}
         body: bytes | bytearray = b""
         mime: str | None = None

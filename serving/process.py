@@ -67,8 +67,9 @@ class ModelProcess:
             if self._control.fileno() in ready and not self._obey():
                 return
             waiting = [self._connections[descriptor] for descriptor in ready if descriptor in self._connections]
-            if waiting:
+            while waiting:
                 self._serve(waiting)
+                waiting = [connection for connection in waiting if connection.reader.pending]
 
     # What the zygote says.
 
@@ -140,26 +141,26 @@ class ModelProcess:
         self._poll.register(descriptor, select.EPOLLIN)
 
     def _serve(self, waiting: Sequence[_Connection]) -> None:
-        batch = [(connection, request) for connection in waiting for request in self._read(connection)]
+        commands = [(connection, requests) for connection in waiting if (requests := self._read(connection))]
+        batch = [request for _, requests in commands for request in requests]
         if not batch:
             return
         assert self._handler is not None
-        _, first = batch[0]
-        output.current(first.id, first.headers.get("x-amzn-sagemaker-target-model", ""))
-        responses = batcher.respond(self._handler, [request for _, request in batch], refuse)
+        output.current(batch[0].id, batch[0].headers.get("x-amzn-sagemaker-target-model", ""))
+        responses = iter(batcher.respond(self._handler, batch, refuse))
         sys.stdout.flush()
         sys.stderr.flush()
-        for (connection, _), response in zip(batch, responses, strict=True):
-            self._write(connection, predict_answer([response]))
+        for connection, requests in commands:
+            self._write(connection, predict_answer([next(responses) for _ in requests]))
 
     def _read(self, connection: _Connection) -> list[Request]:
-        """The one request of a PREDICT command: the front is told to send no batches. None where it has left."""
+        """The requests of one PREDICT command. None where the front has left, or says what it should not."""
         board, slot = self._board, connection.slot
         board.mark(slot, READING)
         try:
             command = read_command(connection.reader)
-            if isinstance(command, Load) or len(command) != 1:
-                raise ValueError("one request was due")
+            if isinstance(command, Load):
+                raise ValueError("LOAD is the zygote's to answer")
         except (ConnectionError, ValueError):
             self._drop(connection)
             return []
@@ -186,6 +187,7 @@ class ModelProcess:
         except OSError:
             pass  # the front was faster
         connection.socket.close()
+        connection.reader = Reader(None)
         self._board.mark(connection.slot, IDLE)
 
 

@@ -14,9 +14,9 @@ import numpy as np
 import pandas as pd
 import scipy.sparse
 
+from serving.codecs.table import Data, Names, OpenWidth, is_number
+from serving.codecs.words import counted, listed, place, quoted
 from serving.errors import BadInput
-from serving.table import Data, Names, OpenWidth, is_number
-from serving.words import counted, listed, place, quoted
 
 
 @dataclass(frozen=True)

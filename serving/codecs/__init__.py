@@ -13,14 +13,14 @@ from collections.abc import Callable, Sequence
 from functools import lru_cache
 from typing import Any
 
-from serving.decode_csv import decode_csv
-from serving.decode_json import decode_json, decode_jsonlines
-from serving.decode_libsvm import decode_libsvm
-from serving.decode_npy import decode_npy, decode_npz
-from serving.encode import encode_csv, encode_json, encode_jsonlines, encode_npy
+from serving.codecs.decode_csv import decode_csv
+from serving.codecs.decode_json import decode_json, decode_jsonlines
+from serving.codecs.decode_libsvm import decode_libsvm
+from serving.codecs.decode_npy import decode_npy, decode_npz
+from serving.codecs.encode import encode_csv, encode_json, encode_jsonlines, encode_npy
+from serving.codecs.table import Data, Names
+from serving.codecs.words import quoted
 from serving.errors import NotAcceptable, UnsupportedContentType
-from serving.table import Data, Names
-from serving.words import quoted
 
 __all__ = ["DECODABLE", "ENCODABLE", "Data", "decode", "encode", "media_type", "negotiate"]
 

@@ -18,9 +18,9 @@ from typing import Any
 import numpy as np
 import scipy.sparse
 
+from serving.codecs.table import WIDEST, Data, Names
+from serving.codecs.words import counted, quoted
 from serving.errors import BadInput, TooLarge
-from serving.table import WIDEST, Data, Names
-from serving.words import counted, quoted
 
 # What a zip may unpack to: 32 times the body (16 MiB for the smallest), and never over 1 GiB.
 LARGEST_RATIO, SMALLEST_CAP, LARGEST_CAP = 32, 16 << 20, 1 << 30

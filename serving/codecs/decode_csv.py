@@ -14,16 +14,26 @@ is one when it has no blank cell and no number and a later row has a number. Num
 
 import csv
 import io
+import math
 from collections.abc import Iterable, Sequence
 from typing import Any
 
 import numpy as np
 import pandas as pd
 
+from serving.codecs.table import (
+    MISSING,
+    Data,
+    Names,
+    check_frame_width,
+    check_names,
+    from_cells,
+    is_number,
+    may_be_numbers,
+)
+from serving.codecs.text import text_of
+from serving.codecs.words import quoted
 from serving.errors import BadInput
-from serving.table import MISSING, Data, Names, check_names, from_cells, is_number, may_be_numbers
-from serving.text import text_of
-from serving.words import quoted
 
 LARGE = 1 << 16  # characters, from which on pandas' parser takes less time than float()
 
@@ -107,6 +117,7 @@ def _parsed(plain: str, dtype: Any) -> pd.DataFrame:
 
 def _any_cells(text: str, header: bool | None, names: Names) -> Data:
     rows = _rows(text)
+    check_frame_width(len(rows[0]))
     columns = None
     if _is_header(rows[0], rows[1:], header, names):
         columns, rows = _column_names(rows[0]), rows[1:]
@@ -134,7 +145,9 @@ def _is_header(first: list[str], later: Iterable[list[str]], header: bool | None
     if names:
         known = sum(map(set(names).__contains__, cells))
         return (set(cells) == set(names) and numbers < len(cells)) or (not numbers and 2 * known >= len(cells) > 0)
-    return not numbers and MISSING.isdisjoint(cells) and any(is_number(cell) for row in later for cell in row)
+    if numbers or not MISSING.isdisjoint(cells):
+        return False
+    return any(is_number(cell) and not math.isnan(float(cell)) for row in later for cell in row)
 
 
 def _column_names(first: Sequence[str]) -> list[str]:

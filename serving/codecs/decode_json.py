@@ -16,10 +16,10 @@ Of JSON lines each is a row, a record, {"features": [...]} or the one value of i
 import json
 from typing import Any, NoReturn
 
+from serving.codecs.table import Data, Names, check_names, check_widths, from_values
+from serving.codecs.text import text_of
+from serving.codecs.words import counted, listed, quoted
 from serving.errors import BadInput
-from serving.table import Data, Names, check_names, check_widths, from_values
-from serving.text import text_of
-from serving.words import counted, listed, quoted
 
 Table = tuple[list[list[Any]], Names]  # rows, and column names where the shape has them
 

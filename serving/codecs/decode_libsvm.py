@@ -12,13 +12,14 @@ something is wrong is looked at entry by entry, for the sentence.
 import re
 from array import array
 from collections.abc import Iterator
+from itertools import pairwise
 
 import numpy as np
 
+from serving.codecs.table import WIDEST, Data, Names, OpenWidth
+from serving.codecs.text import text_of
+from serving.codecs.words import quoted
 from serving.errors import BadInput
-from serving.table import WIDEST, Data, Names, OpenWidth
-from serving.text import text_of
-from serving.words import quoted
 
 # Printable ASCII but for the colon, and the underscore that Python would take for part of a number.
 _WORD = "[!-9;-^`-~]+"
@@ -65,12 +66,17 @@ def _matrix(indices: np.ndarray, values: np.ndarray, starts: np.ndarray) -> Open
         raise BadInput("There are no rows. Send at least one.")
     matrix = OpenWidth((values, indices, starts), shape=(len(starts) - 1, int(indices.max(initial=-1)) + 1))
     matrix.sort_indices()
-    again = np.flatnonzero(np.diff(matrix.indices) == 0) + 1
-    inside = again[~np.isin(again, matrix.indptr)]  # the last of one row and the first of the next may be the same
-    if inside.size:
-        row = int(np.searchsorted(matrix.indptr, inside[0], side="right"))
-        raise BadInput(f"Row {row}: the index {matrix.indices[inside[0]]} is there twice.")
+    if not matrix.has_canonical_format:
+        raise _index_twice(matrix)
     return matrix
+
+
+def _index_twice(matrix: OpenWidth) -> BadInput:
+    for row, (start, end) in enumerate(pairwise(matrix.indptr), 1):
+        again = np.flatnonzero(np.diff(matrix.indices[start:end]) == 0)
+        if again.size:
+            return BadInput(f"Row {row}: the index {matrix.indices[start + again[0]]} is there twice.")
+    return BadInput("An index is there twice in one row.")
 
 
 def _wrong_entry(text: str) -> BadInput:

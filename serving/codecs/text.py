@@ -4,8 +4,8 @@ The table lists what is read: Python knows many more codecs, and some of them ta
 all. A byte order mark is passed over. Whatever is not text in that charset is BadInput with the place of the byte.
 """
 
+from serving.codecs.words import quoted
 from serving.errors import BadInput
-from serving.words import quoted
 
 _CHARSETS = {
     **dict.fromkeys(("utf-8", "utf8"), "utf-8"),

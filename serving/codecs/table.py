@@ -15,8 +15,8 @@ import numpy as np
 import pandas as pd
 import scipy.sparse
 
+from serving.codecs.words import counted, place, quoted
 from serving.errors import BadInput, TooLarge
-from serving.words import counted, place, quoted
 
 Data: TypeAlias = np.ndarray | pd.DataFrame | scipy.sparse.csr_matrix  # always 2-D: rows x features
 Names: TypeAlias = Sequence[str] | None
@@ -38,6 +38,7 @@ MISSING = frozenset(
 )
 _BOOLEANS = {"True": True, "TRUE": True, "true": True, "False": False, "FALSE": False, "false": False}
 
+_NEVER_FIRST = frozenset("abcdefghjklmopqrstuvwxyzABCDEFGHJKLMOPQRSTUVWXYZ")  # tells most text, without the exception
 _NUMBERS = {int, float, type(None)}
 _SCALARS = {*_NUMBERS, bool, str}
 
@@ -77,14 +78,13 @@ def from_values(rows: Sequence[list[Any]], names: Names) -> Data:
             return np.array(rows, dtype=np.float64)
         except OverflowError:
             pass  # looked at by column, below, the number that is too large gets its place
-    _check_frame_width(len(rows[0]))
+    check_frame_width(len(rows[0]))
     return _frame([_values(column, at, names) for at, column in enumerate(zip(*rows, strict=True), 1)], names)
 
 
 def from_cells(rows: Sequence[list[str]], names: Names) -> Data:
     """Rows of CSV cells as Data. A cell is missing when pandas would say so, or when it is blank."""
     check_widths(rows, names)
-    _check_frame_width(len(rows[0]))
     columns = list(zip(*rows, strict=True))
     if names is None and may_be_numbers(rows[0]):
         try:
@@ -94,7 +94,8 @@ def from_cells(rows: Sequence[list[str]], names: Names) -> Data:
     return _frame([_natural(cells) for cells in columns], names)
 
 
-def _check_frame_width(width: int) -> None:
+def check_frame_width(width: int) -> None:
+    """TooLarge for more columns than can be looked at one by one."""
     if width > WIDEST_FRAME:
         raise TooLarge(f"Rows of {width} columns are more than the {WIDEST_FRAME} that names, text or gaps allow.")
 
@@ -111,11 +112,14 @@ def is_ordinary(text: str) -> bool:
 
 
 def is_number(cell: str) -> bool:
-    """Whether a CSV cell is a number, and one that is there (not NaN)."""
+    """Whether a CSV cell is a number, any spelling of NaN included."""
+    if cell[:1] in _NEVER_FIRST:
+        return False
     try:
-        return not math.isnan(float(cell)) and is_ordinary(cell)
+        float(cell)
     except ValueError:
         return False
+    return is_ordinary(cell)
 
 
 def may_be_numbers(cells: Sequence[str]) -> bool:
