@@ -7,7 +7,7 @@ from container.log import LEVELS, Log
 from serving.output import MARK
 
 _CHUNK = 1 << 16
-_LONGEST_LINE = 1 << 15
+_LONGEST_LINE = 1 << 17  # bytes: a record of 16,000 characters, each escaped
 
 
 class Printed:
@@ -48,11 +48,12 @@ class Printed:
 
 
 def _parse(line: bytes) -> tuple[str, str, str, str]:
+    """Request, target model, level and message. A user's code can print the mark too: what is no record is a line."""
     if line.startswith(MARK):
         try:
-            request_id, target_model, level, message = json.loads(line[1:])
-        except ValueError:
-            pass  # a user's code printed the mark: a bare line, then
+            request_id, target_model, level, message = map(str, json.loads(line[1:]))
+        except (ValueError, TypeError, RecursionError):
+            pass
         else:
-            return str(request_id), str(target_model), level if level in LEVELS else "INFO", str(message)
+            return request_id, target_model, level if level in LEVELS else "INFO", message
     return "", "", "INFO", line[:_LONGEST_LINE].decode("utf-8", "replace")

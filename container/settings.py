@@ -46,7 +46,7 @@ class Settings:
         megabytes = _whole(environ, "SAGEMAKER_MAX_PAYLOAD_IN_MB", cls.body_limit // MB, 1, 1024)
         return cls(
             port=_port(environ),
-            bind_address=environ.get("MEDLEY_BIND_ADDRESS", cls.bind_address),
+            bind_address=environ.get("MEDLEY_BIND_ADDRESS") or cls.bind_address,
             multi_model=environ.get("SAGEMAKER_MULTI_MODEL", "").lower() == "true",
             model_root=_folder(environ, "MEDLEY_MODEL_ROOT", cls.model_root),
             model_dir=_folder(environ, "MEDLEY_MODEL_DIR", cls.model_dir),

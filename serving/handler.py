@@ -14,6 +14,7 @@ request has its own content type (T10).
 """
 
 import json
+import re
 from collections.abc import Callable
 from dataclasses import dataclass
 from inspect import signature as parameters_of
@@ -41,6 +42,8 @@ _ARGUMENTS = {
     "transform_fn": 4,
 }
 _TEXT_TYPES = ("application/json", "text/csv")  # what the toolkit hands on as str
+_HEADER_NAME = re.compile(r"[!#$%&'*+.^_`|~0-9A-Za-z-]+")
+_FRAMING = frozenset({"connection", "content-length", "keep-alive", "te", "trailer", "transfer-encoding", "upgrade"})
 _ATTRIBUTES = "x-amzn-sagemaker-custom-attributes"
 
 
@@ -151,11 +154,12 @@ class Handler:
         accept = request.headers.get("accept")
         return accept if accept and accept != "*/*" else self._accept
 
-    def _response(self, request: Request, body: bytes, content_type: str | None) -> Response:
-        headers = {str(k): _one_line(str(v)) for k, v in self._context.get_response_headers(0).items()}
+    def _response(self, request: Request, body: bytes, content_type: Any) -> Response:
+        headers = {str(name): str(value) for name, value in self._context.get_response_headers(0).items()}
         content_type = headers.pop("content-type", None) or content_type
         status, _ = self._context.get_response_status(0)
-        return Response(request.id, body, _one_line(content_type or ""), status or 200, headers)
+        sendable = {name: _one_line(value) for name, value in headers.items() if _may_set(name)}
+        return Response(request.id, body, _one_line(str(content_type or "")), _status(status), sendable)
 
 
 def explain(error: Exception, step: str) -> MedleyError:
@@ -227,5 +231,15 @@ def _as_bytes(body: Any) -> bytes:
 
 
 def _one_line(text: str) -> str:
-    """Header values hold no line ends: what a model sets may hold anything."""
-    return text.replace("\r", " ").replace("\n", " ")
+    """What a header's value may hold, of what a model sets, which may be anything (RFC 9110, 5.5)."""
+    return "".join(character if " " <= character <= "~" else " " for character in text)
+
+
+def _may_set(name: str) -> bool:
+    """A header's name (RFC 9110, 5.1), and none by which the answer is framed."""
+    return bool(_HEADER_NAME.fullmatch(name)) and name.lower() not in _FRAMING
+
+
+def _status(status: Any) -> int:
+    """What a model has set, where HTTP knows it as the status of an answer."""
+    return status if isinstance(status, int) and 200 <= status <= 599 else 200

@@ -15,7 +15,6 @@ import os
 import resource
 import select
 import socket
-import sys
 import time
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -108,8 +107,10 @@ class ModelProcess:
             if not isinstance(error, MedleyError):
                 output.record_error(error, "The model could not be loaded.")
             reason = usercode.explain(error, folder)
+            output.end()
             self._say(say="failed", status=reason.status, message=str(reason)[:2000])
             return
+        output.end()
         gc.freeze()
         milliseconds = round((time.perf_counter() - begin) * 1000, 3)
         self._say(say="ready", bytes=_touched_bytes(), ms=milliseconds)
@@ -148,8 +149,7 @@ class ModelProcess:
         assert self._handler is not None
         output.current(batch[0].id, batch[0].headers.get("x-amzn-sagemaker-target-model", ""))
         responses = iter(batcher.respond(self._handler, batch, refuse))
-        sys.stdout.flush()
-        sys.stderr.flush()
+        output.end()
         for connection, requests in commands:
             self._write(connection, predict_answer([next(responses) for _ in requests]))
 

@@ -44,8 +44,9 @@ def search_path(folder: Path, submit_directory: str | None) -> list[str]:
 
 def find(folder: Path, program: str, submit_directory: str | None) -> ModuleType | None:
     """The user's module, imported, or None where the artifact has none. Raises what importing it raises."""
-    name = program.removesuffix(".py").replace("/", ".")
-    spec = importlib.machinery.PathFinder.find_spec(name, search_path(folder, submit_directory))
+    place, _, name = program.removesuffix(".py").rpartition("/")
+    path = [f"{start}/{place}" if place else start for start in search_path(folder, submit_directory)]
+    spec = importlib.machinery.PathFinder.find_spec(name, path)
     if spec is None or spec.loader is None:
         return None
     module = importlib.util.module_from_spec(spec)
@@ -63,7 +64,7 @@ def explain(error: BaseException, folder: Path) -> MedleyError:
     where = _place(error, folder)
     if isinstance(error, SyntaxError):
         return InvalidModel(f"{where or 'The code of the model'}: {error.msg} (a syntax error).")
-    if isinstance(error, ModuleNotFoundError):
+    if isinstance(error, ModuleNotFoundError) and error.name:
         return InvalidModel(
             f"{where or 'The model'} needs the module {error.name!r}, which is not in this image. "
             "Put it into code/ or code/lib/ of the artifact."

@@ -1,0 +1,83 @@
+"""The board between a model process and the zygote: real shared memory, and a real fork."""
+
+import os
+import struct
+import time
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from serving.board import IDLE, PREDICTING, READING, SLOTS, WRITING, Board
+
+STATES = st.sampled_from([IDLE, READING, PREDICTING, WRITING])
+
+
+@given(st.lists(st.tuples(st.integers(0, SLOTS - 1), STATES), max_size=30))
+def test_each_slot_shows_what_was_marked_last(marks: list[tuple[int, float]]) -> None:
+    board = Board()
+    last = dict.fromkeys(range(SLOTS), IDLE) | dict(marks)
+    for slot, state in marks:
+        board.mark(slot, state)
+    assert {slot: board.state(slot) for slot in range(SLOTS)} == last
+    assert {slot for slot in range(SLOTS) if board.since(slot)} == {slot for slot, _ in marks}
+    board.close()
+
+
+def test_since_is_the_moment_of_the_mark() -> None:
+    board = Board()
+    before = time.monotonic()
+    board.mark(SLOTS - 1, PREDICTING)
+    assert before <= board.since(SLOTS - 1) <= time.monotonic()
+    board.close()
+
+
+@given(st.lists(st.booleans(), max_size=20))
+def test_requests_are_counted_and_do_not_touch_the_slots(back_to_back: list[bool]) -> None:
+    board = Board()
+    for each in back_to_back:
+        board.count(each)
+    assert board.counts == (len(back_to_back), sum(back_to_back))
+    assert {board.state(slot) for slot in range(SLOTS)} == {IDLE}
+    board.close()
+
+
+def test_parent_sees_what_its_child_was_doing_when_it_died() -> None:
+    board = Board()
+    pid = os.fork()
+    if pid == 0:
+        board.mark(3, PREDICTING)
+        board.count(True)
+        os._exit(0)
+    os.waitpid(pid, 0)
+    assert (board.state(3), board.counts) == (PREDICTING, (1, 1))
+    board.close()
+
+
+def test_board_is_shared_through_its_descriptor() -> None:
+    board = Board()
+    other = Board(os.dup(board.fd))
+    other.mark(0, WRITING)
+    assert board.state(0) == WRITING
+    other.close()
+    board.mark(0, IDLE)
+    board.close()
+
+
+def test_slot_past_the_last_is_an_error_and_overwrites_nothing() -> None:
+    board = Board()
+    with pytest.raises(IndexError):
+        board.mark(SLOTS + 1, WRITING)
+    assert board.counts == (0, 0)
+    board.close()
+
+
+@pytest.mark.parametrize("value", [float("nan"), float("inf"), -1e300])
+def test_whatever_a_model_writes_there_the_zygote_can_read(value: float) -> None:
+    """The memory is the model process's too, and with it its user's code."""
+    board = Board()
+    os.pwrite(board.fd, struct.pack("d", value) * (2 * SLOTS + 2), 0)
+    requests, back_to_back = board.counts
+    assert isinstance(requests, int)
+    assert isinstance(back_to_back, int)
+    board.close()
