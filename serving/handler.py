@@ -66,6 +66,8 @@ class Handler:
         self._context.metrics = MetricsStore({0: name}, name)
         module = usercode.find(folder, options.program, options.submit_directory)
         self._user = _user_functions(module, self._context)
+        # Whether rows of several requests may be predicted together: only where no function is the user's own.
+        self.stackable = not {"input_fn", "predict_fn", "output_fn", "transform_fn"} & self._user.keys()
         self._manifest = manifest.find(folder, required="model_fn" not in self._user)
         self._load(folder)
 
@@ -88,13 +90,10 @@ class Handler:
         if model_warmup_fn := self._user.get("model_warmup_fn"):
             model_warmup_fn(str(folder), self.model)
 
-    @property
-    def stackable(self) -> bool:
-        """Whether rows of several requests may be predicted together: only where no function is the user's own."""
-        return not {"input_fn", "predict_fn", "output_fn", "transform_fn"} & self._user.keys()
-
     def respond(self, request: Request) -> Response:
         """Answers one request. Raises what the functions raise; `explain` turns that into a sentence."""
+        if self.stackable:
+            return self.encode(request, self.predict(self.decode(request)))
         self._begin(request)
         accept = self._accept_of(request)
         if transform_fn := self._user.get("transform_fn"):

@@ -67,7 +67,6 @@ def command(settings: Settings, run_dir: Path) -> list[str]:
         "-Xms32m",
         f"-XX:MaxDirectMemorySize={direct_bytes(settings) // MB}m",
         "-XX:+UseSerialGC",
-        "-XX:TieredStopAtLevel=1",
         "-Xss512k",  # six threads a model
         "-XX:-UsePerfData",
         "-Xshare:auto",

@@ -12,6 +12,7 @@ Columns of categories are given as their names or numbers, and handed on as what
 
 import json
 import re
+from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -24,6 +25,7 @@ import scipy.sparse
 from serving.codecs import Data
 from serving.errors import BadInput, InvalidModel, OutOfMemory
 from serving.frameworks.sklearn import no_such_method, on_one_thread, pickled_class, unpickle
+from serving.frameworks.xgboost_dense import Predict, predictor
 from serving.signature import Signature, conform, numbers
 
 NAME = "xgboost"
@@ -50,6 +52,7 @@ class _Traits:
     in_place: bool
     categorical: tuple[int, ...]  # columns
     recodes: bool  # it holds the categories themselves, where older ones hold nothing but their numbers
+    dense: Mapping[str, Predict]  # by predict_type; for float32 arrays of its width, where in_place
 
 
 _traits_of: "WeakKeyDictionary[Any, _Traits]" = WeakKeyDictionary()
@@ -157,6 +160,7 @@ def _traits(booster: Any) -> _Traits:
         signature=Signature(tuple(names) if names else None, booster.num_features()),
         in_place=kind == "gbtree",
         categorical=categorical,
+        dense={kind: predictor(booster, kind) for kind in ("value", "margin")},
         recodes=bool(categorical) and hasattr(booster, "get_categories") and not booster.get_categories().empty(),
     )
     return traits
@@ -171,6 +175,8 @@ def _predict(rows: Any, booster: Any, margin: bool) -> np.ndarray:
         named = rows.feature_names is not None
     elif traits.in_place and getattr(rows, "shape", ())[1:] == (traits.signature.count,):
         kind = "margin" if margin else "value"
+        if isinstance(rows, np.ndarray) and not traits.categorical:
+            return traits.dense[kind](np.ascontiguousarray(rows))
         return np.asarray(booster.inplace_predict(rows, predict_type=kind, validate_features=named))
     else:
         rows = xgboost.DMatrix(rows, enable_categorical=True, nthread=1)

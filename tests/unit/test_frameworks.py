@@ -24,6 +24,7 @@ from hypothesis import HealthCheck, example, given, settings
 from hypothesis import strategies as st
 from sklearn.calibration import CalibratedClassifierCV
 from sklearn.compose import ColumnTransformer
+from sklearn.datasets import load_wine
 from sklearn.ensemble import RandomForestClassifier, VotingClassifier
 from sklearn.feature_extraction.text import TfidfVectorizer
 from sklearn.linear_model import LinearRegression, LogisticRegression
@@ -37,6 +38,7 @@ from serving import frameworks
 from serving.errors import BadInput, InvalidModel
 from serving.frameworks import sklearn as sklearn_
 from serving.frameworks import xgboost as xgboost_
+from serving.frameworks import xgboost_dense
 from serving.manifest import Manifest
 from serving.signature import Signature
 
@@ -551,3 +553,33 @@ def test_a_missing_library_is_named_and_harms_no_other_framework(tmp_path: Path)
     """
     run = subprocess.run([sys.executable, "-c", code, tmp_path], capture_output=True, text=True, check=True)
     assert run.stdout.startswith("InvalidModel xgboost is not installed in this image; here are: ")
+
+
+@pytest.mark.parametrize("objective", ["binary:logistic", "multi:softprob", "multi:softmax", "reg:squarederror"])
+@pytest.mark.parametrize("method", [None, "margin"])
+def test_the_short_way_to_xgboost_gives_the_librarys_own_bits(objective: str, method: str | None) -> None:
+    rows, labels = load_wine(return_X_y=True)
+    labels = labels if objective.startswith(("multi", "reg")) else labels > 0
+    parameters = {"objective": objective, "max_depth": 3} | ({"num_class": 3} if "multi" in objective else {})
+    booster = xgboost.train(parameters, xgboost.DMatrix(rows, labels), num_boost_round=8)
+    rows[1, 2] = np.nan
+    for data in (rows[:1], rows[:2], rows[:50], np.asfortranarray(rows[:7])):  # the first is predicted both ways
+        expected = booster.predict(xgboost.DMatrix(data), output_margin=method == "margin")
+        found = xgboost_.predict_fn(data, booster, method)
+        assert found.dtype == expected.dtype
+        assert found.shape == expected.shape
+        assert found.tobytes() == expected.tobytes()
+        found += 1  # an answer is the caller's own: the next one does not change it, nor is it read-only
+
+
+def test_a_library_that_answers_otherwise_is_asked_the_long_way() -> None:
+    class Strange:
+        handle = None
+
+        def inplace_predict(self, rows: np.ndarray, predict_type: str, validate_features: bool) -> np.ndarray:
+            return rows[:, 0]
+
+    strange = Strange()
+    predict = xgboost_dense.predictor(strange, "value")
+    rows = np.arange(6, dtype=np.float32).reshape(3, 2)
+    assert predict(rows).tolist() == predict(rows).tolist() == [0.0, 2.0, 4.0]
