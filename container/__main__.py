@@ -7,6 +7,7 @@ from collections.abc import Callable, Sequence
 from importlib.metadata import version
 from pathlib import Path
 
+from container.confine import hide
 from container.settings import Settings, SettingsError
 
 
@@ -47,6 +48,7 @@ def main(arguments: Sequence[str]) -> int:
     if command is None:
         print(f"usage: python -m container {' | '.join(_COMMANDS)}", file=sys.stderr)
         return 2
+    hide()
     try:
         return command(arguments[1:])
     except SettingsError as error:

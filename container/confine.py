@@ -49,6 +49,12 @@ def confine(number: int, must_read: Iterable[str], parent: int) -> bool:
     return dropped
 
 
+def hide() -> None:
+    """No other process of this uid may look into this one, which has seen the credentials (proc(5): /proc/pid/environ
+    and mem). Its children are not bound by it once they have executed another program."""
+    _prctl(_PR_SET_DUMPABLE, 0)
+
+
 def die_with_parent() -> None:
     """For a child that must not outlive this process even when that is killed (prctl(2): PDEATHSIG)."""
     _prctl(_PR_SET_PDEATHSIG, signal.SIGKILL)
@@ -68,10 +74,13 @@ def _raise_oom_score() -> None:
 
 def _drop_uid(uid: int, must_read: Iterable[str]) -> bool:
     """Takes `uid` for good, when everything in `must_read` can be read by it; else changes nothing."""
-    os.setgroups([])
-    os.setegid(uid)
-    os.seteuid(uid)
-    readable = all(_can_read(Path(path)) for path in must_read)
+    try:
+        os.setgroups([])
+        os.setegid(uid)
+        os.seteuid(uid)
+        readable = all(_can_read(Path(path)) for path in must_read)
+    except PermissionError:  # root without the capabilities: as in a container that has dropped them all
+        readable = False
     os.seteuid(0)
     os.setegid(0)
     if readable:

@@ -62,7 +62,7 @@ class Zygote:
     def live(self, control: socket.socket, board: Board) -> None:
         """A model process's life, in the child."""
         settings = self.settings
-        options = Options(settings.program, settings.submit_directory, settings.default_accept)
+        options = Options(settings.program, settings.submit_directory, settings.default_accept, settings.body_limit)
         ModelProcess(control, board, Process(options, _SOURCE_ROOT, self.modules)).run()
 
     def process_is_gone(self) -> None:

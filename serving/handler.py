@@ -54,6 +54,7 @@ class Options:
     program: str = "inference.py"
     submit_directory: str | None = None
     default_accept: str = "application/json"
+    body_limit: int = 25 << 20  # bytes of an answer
 
 
 class Handler:
@@ -135,7 +136,10 @@ class Handler:
 
     def _call_output_fn(self, prediction: Any, accept: str) -> Any:
         if output_fn := self._user.get("output_fn"):
-            return output_fn(prediction, accept)
+            try:
+                return output_fn(prediction, accept)
+            except UnsupportedFormatError as error:  # of sagemaker-inference's encoder
+                raise NotAcceptable("The model's output_fn does not give that content type.") from error
         content_type = codecs.negotiate(accept, self._accept)
         return codecs.encode(prediction, content_type), content_type
 
@@ -158,7 +162,9 @@ class Handler:
         content_type = headers.pop("content-type", None) or content_type
         status, _ = self._context.get_response_status(0)
         sendable = {name: _one_line(value) for name, value in headers.items() if _may_set(name)}
-        return Response(request.id, body, _one_line(str(content_type or "")), _status(status), sendable)
+        return Response(
+            request.id, body, _one_line(str(content_type or "")), _status(200 if status is None else status), sendable
+        )
 
 
 def explain(error: Exception, step: str) -> MedleyError:
@@ -170,8 +176,7 @@ def explain(error: Exception, step: str) -> MedleyError:
     if isinstance(error, MemoryError) or "bad_alloc" in str(error):
         return OutOfMemory(f"There was not enough memory to {step}.")
     if isinstance(error, UnsupportedFormatError):
-        kind = NotAcceptable if step == "encode the answer" else UnsupportedContentType
-        return kind("The model's code does not take or give that content type.")
+        return UnsupportedContentType("The model's code does not take that content type.")
     return MedleyError(
         f"The model could not {step}: its code raised {type(error).__name__}. The container's log has the traceback."
     )
@@ -240,5 +245,5 @@ def _may_set(name: str) -> bool:
 
 
 def _status(status: Any) -> int:
-    """What a model has set, where HTTP knows it as the status of an answer."""
-    return status if isinstance(status, int) and 200 <= status <= 599 else 200
+    """What a model has set; 500 where that is no status of an answer."""
+    return status if isinstance(status, int) and 200 <= status <= 599 else 500

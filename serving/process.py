@@ -23,7 +23,7 @@ from typing import Any
 
 from serving import batcher, handler, output, usercode
 from serving.board import IDLE, PREDICTING, READING, WRITING, Board
-from serving.errors import MedleyError
+from serving.errors import MedleyError, PredictionFailed
 from serving.frames import Load, Reader, Request, Response, predict_answer, read_command
 
 MESSAGE = 1 << 16  # bytes; no control message is longer
@@ -148,10 +148,18 @@ class ModelProcess:
             return
         assert self._handler is not None
         output.current(batch[0].id, batch[0].headers.get("x-amzn-sagemaker-target-model", ""))
-        responses = iter(batcher.respond(self._handler, batch, refuse))
+        responses = iter(self._within_limit(batch, batcher.respond(self._handler, batch, refuse)))
         output.end()
         for connection, requests in commands:
             self._write(connection, predict_answer([next(responses) for _ in requests]))
+
+    def _within_limit(self, batch: list[Request], responses: list[Response]) -> list[Response]:
+        limit = self._inherited.options.body_limit
+        for index, response in enumerate(responses):
+            if len(response.body) > limit:
+                reason = f"The answer has {len(response.body):,} bytes, and an answer may have {limit:,}."
+                responses[index] = refuse(batch[index], PredictionFailed(f"{reason} Ask for fewer rows."), "answer")
+        return responses
 
     def _read(self, connection: _Connection) -> list[Request]:
         """The requests of one PREDICT command. None where the front has left, or says what it should not."""

@@ -13,6 +13,7 @@ from container.settings import Settings
 FIFO = "launchers"  # where launchers say their pid
 HANDLER = "medley"  # no module: what a LOAD must carry so that nobody has chosen a handler of their own
 LAUNCHER_NAMES = ("python", "python2", "python3")  # an artifact's manifest may ask for any of them (L11)
+NO_UNZIPPING = "models"  # what it would make in its temp folder to unzip an archive into, without a look at paths (T9)
 MB = 1 << 20
 _MODEL_NAME = "model"  # in single-model mode
 _NATIVE_BYTES = 128 * MB  # what the JVM takes beside its heap and its buffers
@@ -47,7 +48,7 @@ def properties(settings: Settings) -> str:
         "unregister_model_timeout": 10,
         "job_queue_size": 1000,
         "max_request_size": settings.body_limit,
-        "max_response_size": settings.body_limit,
+        "max_response_size": settings.body_limit + MB,  # of a whole frame; the process itself bounds the body
         "metric_time_interval": 2147483647,  # T11: it would run an interpreter for its metrics
         "enable_envvars_config": "false",  # else any MMS_* variable overrides these lines
         "number_of_gpu": 0,

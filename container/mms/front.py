@@ -101,9 +101,11 @@ class Front:
         launchers.mkdir()
         for name in config.LAUNCHER_NAMES:
             (launchers / name).symlink_to(Path(__file__).with_name("launcher.sh"))
+        (self._run_dir / config.NO_UNZIPPING).touch()  # a file where it needs a folder: it unzips nothing
         (self._run_dir / "config.properties").write_text(config.properties(self._settings))
         own = {
             "MEDLEY_LAUNCHERS": str(self._run_dir / config.FIFO),
+            "LC_ALL": "C.UTF-8",  # Java reads and writes names of files by it
             "PATH": f"{launchers}:{self._environ.get('PATH', os.defpath)}",
         }
         java = subprocess.Popen(

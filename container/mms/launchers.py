@@ -83,13 +83,15 @@ class Launchers:
         finally:
             os.close(stdout)
         self._zygote.loop.watch(pidfd, lambda _events: self._ended(hosted))
-        if reason := self._forbidden(path, options["--handler"]):
+        if reason := self._forbidden(name, path, options["--handler"]):
             hosted.refuse(reason)
         else:
             hosted.start()
 
-    def _forbidden(self, path: str, handler: str) -> InvalidModel | None:
-        """multi-model-server takes any folder and any handler from its caller (T9): not here."""
+    def _forbidden(self, name: str, path: str, handler: str) -> InvalidModel | None:
+        """multi-model-server takes any name, folder and handler from its caller (T9): not here."""
+        if "/" in name:
+            return InvalidModel("A model's name may hold no slash: it could be loaded, and never unloaded.")
         settings = self._zygote.settings
         real, root = Path(path).resolve(), settings.model_root.resolve()
         inside = root in real.parents if settings.multi_model else real == settings.model_dir.resolve()
@@ -122,15 +124,17 @@ class Launchers:
     def clear(self, hosted: Hosted, then: Callable[[], None]) -> None:
         launcher = self._launchers[hosted]
         launcher.clearing = True
+        self._end_if_it_was_the_one()
         _signal(launcher.pidfd, signal.SIGKILL)
         self._when_reaped(launcher, then, _REAPED_LOOKS)
         self._zygote.loop.after(_REFUSED_STAYS, hosted.close)
 
     def lost(self, hosted: Hosted) -> None:
+        self._end_if_it_was_the_one()
         self._loopback.call("DELETE", hosted.name)
 
     def grow(self, hosted: Hosted, connections: int) -> None:
-        self._loopback.call("PUT", f"{hosted.name}?min_worker={connections}&max_worker={connections}")
+        self._loopback.call("PUT", hosted.name, f"?min_worker={connections}&max_worker={connections}")
 
     def closed(self, hosted: Hosted) -> None:
         launcher = self._launchers.pop(hosted)
@@ -139,6 +143,11 @@ class Launchers:
         os.close(launcher.pidfd)
         for link in launcher.streams:
             link.unlink(missing_ok=True)
+
+    def _end_if_it_was_the_one(self) -> None:
+        """Without multi-model mode a container that has lost its one model is of no use: its end says so."""
+        if not self._zygote.settings.multi_model:
+            self._zygote.loop.stop()
 
     def _when_reaped(self, launcher: _Launcher, then: Callable[[], None], looks: int) -> None:
         """A zombie still takes signals: the pid is free when it does not."""

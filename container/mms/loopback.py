@@ -15,12 +15,14 @@ class Loopback:
     def __init__(self, zygote: Zygote, port: int) -> None:
         self._zygote, self._port = zygote, port
 
-    def call(self, method: str, model: str) -> None:
-        """`model`: a name, with its query where there is one. What goes wrong is logged: nobody waits for it."""
+    def call(self, method: str, model: str, query: str = "") -> None:
+        """What goes wrong is logged: nobody waits for it."""
         connection = socket.socket()
         connection.setblocking(False)
         error = connection.connect_ex((self._address(), self._port))
-        request = f"{method} /models/{quote(model, safe='?=&')} HTTP/1.1\r\nHost: localhost\r\nConnection: close\r\n"
+        request = (
+            f"{method} /models/{quote(model, safe='')}{query} HTTP/1.1\r\nHost: localhost\r\nConnection: close\r\n"
+        )
         data = f"{request}Content-Length: 0\r\n\r\n".encode()
         if error not in (0, 115):  # EINPROGRESS
             self._zygote.log("WARN", f"{method} of a model over loopback: {os.strerror(error)}.", model=model)
