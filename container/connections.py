@@ -35,6 +35,10 @@ class Connections:
         self._loop, self._asked, self._left = loop, asked, left
         self._listener = socket.socket(socket.AF_UNIX)
 
+    @property
+    def any(self) -> bool:
+        return bool(self._begun or self.waiting or self.kept or self.refused)
+
     def listen(self, address: str) -> None:
         """Raises OSError where the address cannot be had."""
         Path(address).unlink(missing_ok=True)

@@ -33,6 +33,8 @@ def of_process(status: int, message: str) -> MedleyError:
     """The error that a model process has reported: across processes go a status and a sentence."""
     if status == OutOfMemory.status:
         return OutOfMemory(message)
+    if not 400 <= status <= 599:
+        raise ValueError("no status of an error")
     error = InvalidModel(message)
     error.status = status
     return error

@@ -151,6 +151,7 @@ class Family:
         if not self.children or child is self.first:
             self._drop_sibling()
         self._zygote.budget.release(child.number)
+        self._zygote.sweep()  # first: a copy of it could still be answering
         self._died(child, child.reason or self._zygote.why_ended(status))
         child.close()
-        self._zygote.process_is_gone()
+        self._zygote.memory_came_free()

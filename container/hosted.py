@@ -40,6 +40,10 @@ _MOVES = {
     ("recovering", "fail"): "lost",
 }
 _MEASURE_AFTER = 0.1  # seconds: the front's first request comes first
+_MOST_IDLE_DEATHS = 3
+_ABANDONED = 10.0  # seconds; a front that was hung up on comes back after one or two
+_SHORT = 0.5  # of the budget
+_LOOK_AGAIN = 0.002  # seconds
 _HOT_REQUESTS = 16  # in one tick of the zygote
 
 
@@ -72,8 +76,9 @@ class Hosted:
         self._connections = Connections(zygote.loop, self._asked, self._front_left)
         self._family = Family(zygote, name, path, self._heard, self._died)
         self._refusal: MedleyError | None = None
-        self._opened = self._deadline = time.monotonic()
+        self._opened = self._deadline = self._seen = time.monotonic()
         self._growing = False
+        self._idle_deaths = 0  # one after the other
         self._load_ms = 0.0
         self._loaded_ms: float | None = None  # of a load that the log does not know of yet
 
@@ -92,20 +97,21 @@ class Hosted:
         if self.state != "starting":
             self._fail(reason)
 
-    def start(self) -> None:
-        """Forks the process that will load the model, when there is memory for it; else says so, or waits for it."""
+    def start(self, last: bool = False) -> None:
+        """Forks the process that will load the model, when there is memory for it. Else it waits for what is dying, and
+        looks once more, as the end of a launcher may be the loop's next event; then the model is refused."""
         if self.state not in ("starting", "loading", "recovering") or self._family.children:
             return
         try:
             self._family.found()
         except OutOfMemory as reason:
-            if self._zygote.dying:
-                self._zygote.waiting_for_memory.append(self)
-            else:
+            if last:
                 self.refuse(reason)
+            else:
+                self._zygote.loop.after(_LOOK_AGAIN, lambda: self._zygote.after_deaths(lambda: self.start(last=True)))
             return
         if self.state != "starting":
-            self._family.order_load()
+            self._order_load()
 
     def close(self) -> None:
         """Unloads: processes are killed, everything else is gone on return. They are counted until they are reaped."""
@@ -131,7 +137,9 @@ class Hosted:
     def look(self) -> None:
         """The watchdog's look: what takes too long is ended, what is hot grows (L5, L7)."""
         settings = self._zygote.settings
-        if self.state in ("loading", "recovering") and time.monotonic() > self._deadline:
+        if self._is_abandoned():
+            self._door.lost(self)
+        elif self.state in ("loading", "recovering") and time.monotonic() > self._deadline:
             self._fail(LoadTimeout(f"The model was not loaded within {settings.load_timeout:g} s."))
         elif self.state == "ready":
             overdue = time.monotonic() - settings.predict_timeout
@@ -153,12 +161,30 @@ class Hosted:
             if self.state == "starting":
                 self._begin_loading()
 
+    def _is_abandoned(self) -> bool:
+        """Whether the front has had no connection to it for long: it has lost the model in a race of its own."""
+        if self._connections.any or any(child.connections for child in self.children):
+            self._seen = time.monotonic()
+        return time.monotonic() - self._seen > _ABANDONED
+
     def _begin_loading(self) -> None:
         self._move("load")
         self._deadline = time.monotonic() + self._zygote.settings.load_timeout
         if self._refusal:
             self._fail(self._refusal)
         elif self._family.children:
+            self._order_load()
+
+    def _order_load(self) -> None:
+        """Where memory is short, only when what is dying is gone: the model is given all that is free, and no more."""
+        budget = self._zygote.budget
+        if budget.free < budget.limit * _SHORT:
+            self._zygote.after_deaths(self._load)
+        else:
+            self._load()
+
+    def _load(self) -> None:
+        if self.state in ("loading", "recovering") and self._family.children:
             self._family.order_load()
 
     def _hand_over(self, connection: socket.socket, answer: bool) -> None:
@@ -226,6 +252,8 @@ class Hosted:
             self._hand_over(connection, answer=False)
 
     def _failed(self, _child: Child, message: dict[str, Any]) -> None:
+        if self.state not in ("loading", "recovering"):
+            raise ValueError("a model that does not load cannot fail to")
         self._fail(endings.of_process(int(message["status"]), str(message["message"])))
 
     def _died(self, child: Child, reason: MedleyError) -> None:
@@ -240,16 +268,21 @@ class Hosted:
         elif self.state == "ready":
             self._log_loaded(child.bytes)
             self._zygote.log("ERROR", str(reason), event="died", model=self.name, pid=child.pid)
+            self._idle_deaths = 0 if child.board.counts[0] else self._idle_deaths + 1
             if self._family.children:
                 self._serve_waiting()
                 self._family.grow()
             else:
-                self._recover()
+                self._recover(reason)
         else:
             self._fail(endings.while_loading(reason))
 
-    def _recover(self) -> None:
+    def _recover(self, reason: MedleyError) -> None:
+        """Another process, unless one after the other has died before it was asked anything: that would go on."""
         self._move("die")
+        if self._idle_deaths > _MOST_IDLE_DEATHS:
+            self._fail(reason)
+            return
         self._opened = time.monotonic()
         self._deadline = self._opened + self._zygote.settings.load_timeout
         self.start()

@@ -54,7 +54,7 @@ class Zygote:
     modules: tuple[str, ...] = field(default_factory=usercode.ours)
     models: dict[str, Hosted] = field(default_factory=dict)
     dying: list[Hosted] = field(default_factory=list)  # unloaded, with processes that are not gone yet
-    waiting_for_memory: list[Hosted] = field(default_factory=list)
+    waiting: list[tuple[set[Hosted], Callable[[], None]]] = field(default_factory=list)
     numbers: itertools.count[int] = field(default_factory=itertools.count)
     kernel_kills: int = field(default_factory=killed_for_memory)
     said_unconfined: bool = False
@@ -65,12 +65,25 @@ class Zygote:
         options = Options(settings.program, settings.submit_directory, settings.default_accept, settings.body_limit)
         ModelProcess(control, board, Process(options, _SOURCE_ROOT, self.modules)).run()
 
-    def process_is_gone(self) -> None:
-        """What it has left behind goes too, and whoever was refused for its memory is tried again."""
+    def sweep(self) -> None:
+        """Ends what a process that is gone has left behind."""
         sweep({child.pid for hosted in (*self.models.values(), *self.dying) for child in hosted.children})
-        waiting, self.waiting_for_memory[:] = self.waiting_for_memory[:], []
-        for hosted in waiting:
-            hosted.start()
+
+    def memory_came_free(self) -> None:
+        """Whoever has waited for a process's end goes on."""
+        waiting, self.waiting = self.waiting, []
+        for deaths, action in waiting:
+            self._when_gone(deaths & {*self.dying}, action)
+
+    def after_deaths(self, action: Callable[[], None]) -> None:
+        """When what is dying now is gone, and its memory free: at once where nothing is."""
+        self._when_gone({*self.dying}, action)
+
+    def _when_gone(self, deaths: set[Hosted], action: Callable[[], None]) -> None:
+        if deaths:
+            self.waiting.append((deaths, action))
+        else:
+            action()
 
     def why_ended(self, status: int | None) -> MedleyError:
         before, self.kernel_kills = self.kernel_kills, killed_for_memory()
@@ -119,10 +132,11 @@ class Entrance(Protocol):
     def close(self) -> None: ...
 
 
-def main(ready: int, front_bytes: int, enter: Callable[[Zygote], Entrance]) -> None:
-    """The zygote's whole life. ready: the descriptor to say so on. front_bytes: what the front takes of the memory."""
+def main(ready: int, front_bytes: int, lock: Path, enter: Callable[[Zygote], Entrance]) -> None:
+    """The zygote's whole life. ready: the descriptor to say so on. front_bytes: what the front takes of the memory.
+    lock: the log's."""
     settings = Settings.from_json(sys.stdin.readline())
-    log = Log(settings.log_level)
+    log = Log(settings.log_level, lock)
     preload(log)
     zygote = Zygote(settings, log, Budget(limit_for_models(settings.memory_budget, _OWN_PART + front_bytes)))
     signal.signal(signal.SIGTERM, signal.SIG_IGN)  # the end of stdin is the order to stop

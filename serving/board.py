@@ -11,6 +11,7 @@ one that never gives the GIL back), and, when the process is dead, whom it owes 
 Each field is one aligned 8-byte store, so that no reader sees half of one; `since` is written before the state.
 """
 
+import fcntl
 import math
 import mmap
 import os
@@ -26,9 +27,7 @@ class Board:
     """`fd` is a memory file: it can be handed to a process that was not forked from this one."""
 
     def __init__(self, fd: int | None = None) -> None:
-        self.fd = os.memfd_create("board", os.MFD_CLOEXEC) if fd is None else fd
-        if fd is None:
-            os.ftruncate(self.fd, _BYTES)
+        self.fd = _memory_file() if fd is None else fd
         self._map = mmap.mmap(self.fd, _BYTES)
         self._cells = memoryview(self._map).cast("d")
 
@@ -58,3 +57,11 @@ class Board:
         self._cells.release()
         self._map.close()
         os.close(self.fd)
+
+
+def _memory_file() -> int:
+    """Sealed: whoever shrank it would kill all others who read it (memfd_create(2), SIGBUS)."""
+    fd = os.memfd_create("board", os.MFD_CLOEXEC | os.MFD_ALLOW_SEALING)
+    os.ftruncate(fd, _BYTES)
+    fcntl.fcntl(fd, fcntl.F_ADD_SEALS, fcntl.F_SEAL_SHRINK | fcntl.F_SEAL_GROW | fcntl.F_SEAL_SEAL)
+    return fd

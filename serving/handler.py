@@ -173,7 +173,7 @@ def explain(error: Exception, step: str) -> MedleyError:
         return error
     if isinstance(error, BaseInferenceToolkitError):
         return _of_the_user(error)
-    if isinstance(error, MemoryError) or "bad_alloc" in str(error):
+    if usercode.lacks_memory(error):
         return OutOfMemory(f"There was not enough memory to {step}.")
     if isinstance(error, UnsupportedFormatError):
         return UnsupportedContentType("The model's code does not take that content type.")

@@ -4,6 +4,7 @@ Search order: `code/`, the artifact's top, SAGEMAKER_SUBMIT_DIRECTORY. These com
 `pipeline.py` or `serving.py` is the one that the user's `inference.py` gets: our own packages leave sys.modules before.
 """
 
+import errno
 import importlib.machinery
 import importlib.util
 import sys
@@ -59,7 +60,7 @@ def explain(error: BaseException, folder: Path) -> MedleyError:
     """Why a load failed, for people: kind and place of the error in the user's code, and nothing that it may hide."""
     if isinstance(error, MedleyError):
         return error
-    if isinstance(error, MemoryError) or "bad_alloc" in str(error):
+    if lacks_memory(error):
         return OutOfMemory("There was not enough memory to load the model.")
     where = _place(error, folder)
     if isinstance(error, SyntaxError):
@@ -70,6 +71,12 @@ def explain(error: BaseException, folder: Path) -> MedleyError:
             "Put it into code/ or code/lib/ of the artifact."
         )
     return InvalidModel(f"{where or 'Loading the model'} raised {type(error).__name__}. The container's log has more.")
+
+
+def lacks_memory(error: BaseException) -> bool:
+    """Whether Python, a C++ library or the kernel said that there was no memory left."""
+    no_memory = isinstance(error, OSError) and error.errno == errno.ENOMEM
+    return no_memory or isinstance(error, MemoryError) or "bad_alloc" in str(error)
 
 
 def _place(error: BaseException, folder: Path) -> str | None:

