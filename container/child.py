@@ -34,7 +34,7 @@ class Child:
     connections: dict[int, socket.socket] = field(default_factory=dict)
     bytes: int = 0  # what it takes, as last known
     top: int = 0  # slots from here on have never been used
-    seen: tuple[int, int] = (0, 0)
+    seen: tuple[int, float] = (0, 0.0)
 
     def tell(self, fds: Iterable[int] = (), **order: object) -> None:
         """Orders the process to do something. One that has just died does not hear it: its pidfd says so."""

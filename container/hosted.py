@@ -44,7 +44,7 @@ _MOST_IDLE_DEATHS = 3
 _ABANDONED = 10.0  # seconds; a front that was hung up on comes back after one or two
 _SHORT = 0.5  # of the budget
 _LOOK_AGAIN = 0.002  # seconds
-_HOT_REQUESTS = 16  # in one tick of the zygote
+_HOT_REQUESTS, _HOT_SECONDS = 16, 0.125  # in one tick of the zygote, a quarter of a second
 
 
 class Door(Protocol):
@@ -302,13 +302,13 @@ class Hosted:
         return kept
 
     def _grow_if_hot(self) -> None:
-        """Where most requests had been waiting in the front, one connection is too few."""
-        requests = hot = 0
+        """Over one connection comes one request at a time: a model that is asked much, or busy long, could batch."""
+        requests, busy = 0, 0.0
         for child in self._family.children:
-            (requests_before, hot_before), child.seen = child.seen, child.board.counts
+            (requests_before, busy_before), child.seen = child.seen, child.board.counts
             requests += child.seen[0] - requests_before
-            hot += child.seen[1] - hot_before
-        if not self._growing and requests >= _HOT_REQUESTS and hot * 2 > requests:
+            busy += child.seen[1] - busy_before
+        if not self._growing and (requests >= _HOT_REQUESTS or busy > _HOT_SECONDS):
             self._growing = True
             self._door.grow(self, self._zygote.settings.connections)
 

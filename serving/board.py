@@ -19,7 +19,7 @@ import time
 
 SLOTS = 64
 IDLE, READING, PREDICTING, WRITING = 0.0, 1.0, 2.0, 3.0
-_REQUESTS, _BACK_TO_BACK = 2 * SLOTS, 2 * SLOTS + 1
+_REQUESTS, _BUSY = 2 * SLOTS, 2 * SLOTS + 1
 _BYTES = (2 * SLOTS + 2) * 8
 
 
@@ -42,16 +42,16 @@ class Board:
         """Seconds of the monotonic clock."""
         return self._cells[2 * slot + 1]
 
-    def count(self, back_to_back: bool) -> None:
-        """One more request, and whether it had been waiting already when the one before it was answered."""
-        self._cells[_REQUESTS] += 1
-        self._cells[_BACK_TO_BACK] += back_to_back
+    def count(self, requests: int, busy: float) -> None:
+        """So many more requests, and the seconds that they took together."""
+        self._cells[_REQUESTS] += requests
+        self._cells[_BUSY] += busy
 
     @property
-    def counts(self) -> tuple[int, int]:
-        """Requests so far, and how many of them came back to back. (A user's code could write anything there.)"""
-        counts = self._cells[_REQUESTS], self._cells[_BACK_TO_BACK]
-        return (int(counts[0]), int(counts[1])) if all(map(math.isfinite, counts)) else (0, 0)
+    def counts(self) -> tuple[int, float]:
+        """Requests so far, and the seconds they took. (A user's code could write anything there.)"""
+        counts = self._cells[_REQUESTS], self._cells[_BUSY]
+        return (int(counts[0]), counts[1]) if all(map(math.isfinite, counts)) else (0, 0.0)
 
     def close(self) -> None:
         self._cells.release()

@@ -27,7 +27,6 @@ from serving.errors import MedleyError, PredictionFailed
 from serving.frames import Load, Reader, Request, Response, predict_answer, read_command
 
 MESSAGE = 1 << 16  # bytes; no control message is longer
-_BACK_TO_BACK = 0.0003  # seconds: a request that follows an answer this soon had been waiting in the front
 
 
 @dataclass(frozen=True)
@@ -55,7 +54,6 @@ class ModelProcess:
         self._control, self._board, self._inherited = control, board, inherited
         self._connections: dict[int, _Connection] = {}
         self._handler: handler.Handler | None = None
-        self._answered = 0.0
         self._poll = select.epoll()
         self._poll.register(control, select.EPOLLIN)
 
@@ -146,12 +144,15 @@ class ModelProcess:
         batch = [request for _, requests in commands for request in requests]
         if not batch:
             return
+        begin = time.monotonic()
+        self._board.count(len(batch), 0.0)
         assert self._handler is not None
         output.current(batch[0].id, batch[0].headers.get("x-amzn-sagemaker-target-model", ""))
         responses = iter(self._within_limit(batch, batcher.respond(self._handler, batch, refuse)))
         output.end()
         for connection, requests in commands:
             self._write(connection, predict_answer([next(responses) for _ in requests]))
+        self._board.count(0, time.monotonic() - begin)
 
     def _within_limit(self, batch: list[Request], responses: list[Response]) -> list[Response]:
         limit = self._inherited.options.body_limit
@@ -172,7 +173,6 @@ class ModelProcess:
         except (ConnectionError, ValueError):
             self._drop(connection)
             return []
-        board.count(board.since(slot) - self._answered < _BACK_TO_BACK)
         board.mark(slot, PREDICTING)
         return command
 
@@ -184,7 +184,6 @@ class ModelProcess:
             self._drop(connection)
             return
         self._board.mark(connection.slot, IDLE)
-        self._answered = time.monotonic()
 
     def _drop(self, connection: _Connection) -> None:
         """Ends the connection for everybody: the zygote, which holds it too, sees that it is over."""

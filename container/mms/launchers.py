@@ -26,6 +26,7 @@ from serving.errors import InvalidModel
 
 _REAPED = 0.001  # seconds between looks whether Java has reaped a launcher
 _REAPED_LOOKS = 5000
+_HANGS_UP = 0.05  # seconds that it may take to do so
 _LEAVES = 5.0  # seconds for multi-model-server to hang up, and to open the last of its files
 
 
@@ -105,9 +106,16 @@ class Launchers:
         self._zygote.loop.forget(launcher.pidfd)
         if launcher.clearing:
             return
-        killed_from_outside = not hosted.front_is_leaving()  # to unload, multi-model-server hangs up first
+        if hosted.front_is_leaving():  # to unload, multi-model-server hangs up, and then ends the launcher
+            hosted.close()
+        else:
+            self._zygote.loop.after(_HANGS_UP, lambda: self._close_ended(hosted))
+
+    def _close_ended(self, hosted: Hosted) -> None:
+        """The launcher was killed from outside, where multi-model-server has still not hung up: it must be told."""
+        unload = not hosted.front_is_leaving()
         hosted.close()
-        if killed_from_outside:
+        if unload and hosted.name not in {other.name for other in self._zygote.models.values()}:
             self._loopback.call("DELETE", hosted.name)
 
     # hosted.Door

@@ -1,5 +1,6 @@
 """The board between a model process and the zygote: real shared memory, and a real fork."""
 
+import math
 import os
 import struct
 import time
@@ -32,12 +33,12 @@ def test_since_is_the_moment_of_the_mark() -> None:
     board.close()
 
 
-@given(st.lists(st.booleans(), max_size=20))
-def test_requests_are_counted_and_do_not_touch_the_slots(back_to_back: list[bool]) -> None:
+@given(st.lists(st.tuples(st.integers(1, 8), st.integers(0, 1000)), max_size=20))
+def test_requests_are_counted_and_do_not_touch_the_slots(served: list[tuple[int, int]]) -> None:
     board = Board()
-    for each in back_to_back:
-        board.count(each)
-    assert board.counts == (len(back_to_back), sum(back_to_back))
+    for requests, seconds in served:
+        board.count(requests, float(seconds))
+    assert board.counts == (sum(requests for requests, _ in served), sum(seconds for _, seconds in served))
     assert {board.state(slot) for slot in range(SLOTS)} == {IDLE}
     board.close()
 
@@ -47,10 +48,10 @@ def test_parent_sees_what_its_child_was_doing_when_it_died() -> None:
     pid = os.fork()
     if pid == 0:
         board.mark(3, PREDICTING)
-        board.count(True)
+        board.count(1, 0.5)
         os._exit(0)
     os.waitpid(pid, 0)
-    assert (board.state(3), board.counts) == (PREDICTING, (1, 1))
+    assert (board.state(3), board.counts) == (PREDICTING, (1, 0.5))
     board.close()
 
 
@@ -77,7 +78,17 @@ def test_whatever_a_model_writes_there_the_zygote_can_read(value: float) -> None
     """The memory is the model process's too, and with it its user's code."""
     board = Board()
     os.pwrite(board.fd, struct.pack("d", value) * (2 * SLOTS + 2), 0)
-    requests, back_to_back = board.counts
+    requests, busy = board.counts
     assert isinstance(requests, int)
-    assert isinstance(back_to_back, int)
+    assert not math.isnan(busy)
+    board.close()
+
+
+def test_whoever_has_it_cannot_take_it_from_the_others() -> None:
+    """A file that shrinks under a mapping kills whoever reads it."""
+    board = Board()
+    for size in (0, 1 << 20):
+        with pytest.raises(PermissionError):
+            os.ftruncate(board.fd, size)
+    assert board.state(0) == IDLE
     board.close()

@@ -230,6 +230,18 @@ def test_status_of_the_context_is_the_answers(tmp_path: Path) -> None:
 # Errors.
 
 
+@pytest.mark.parametrize(("function", "kind"), [("input_fn(data, kind)", 415), ("output_fn(prediction, accept)", 406)])
+def test_format_that_the_toolkit_does_not_know_is_a_415_in_and_a_406_out(
+    tmp_path: Path, function: str, kind: int
+) -> None:
+    source = "from sagemaker_inference.errors import UnsupportedFormatError\n\n" + MODEL_FN
+    source += "def predict_fn(data, model):\n    return [1]\n\n"
+    handler = load(tmp_path, f"{source}def {function}:\n    raise UnsupportedFormatError('a/b')\n")
+    with pytest.raises((UnsupportedFormatError, NotAcceptable)) as raised:
+        ask(handler)
+    assert explain(raised.value, "answer the request").status == kind
+
+
 @pytest.mark.parametrize(
     ("error", "step", "kind", "status"),
     [
@@ -237,7 +249,6 @@ def test_status_of_the_context_is_the_answers(tmp_path: Path) -> None:
         (MemoryError(), "answer the request", OutOfMemory, 507),
         (RuntimeError("std::bad_alloc"), "answer the request", OutOfMemory, 507),
         (UnsupportedFormatError("a/b"), "read the request", UnsupportedContentType, 415),
-        (UnsupportedFormatError("a/b"), "encode the answer", NotAcceptable, 406),
         (ValueError("x"), "answer the request", MedleyError, 500),
         (BaseInferenceToolkitError(429, "slow down", "x"), "answer the request", MedleyError, 429),
         (BaseInferenceToolkitError("418", "text for a number", "x"), "answer the request", MedleyError, 500),
