@@ -6,7 +6,7 @@ import socket
 from collections.abc import Iterator
 
 from container.child import Child
-from serving.board import IDLE, PREDICTING
+from serving.board import IDLE, PREDICTING, WAITING
 from serving.errors import InvalidModel, MedleyError, ModelDied, OutOfMemory, PredictionTimeout, Unavailable
 
 _BYSTANDER = Unavailable("The model was restarted because another request of it did not end. Try again.")
@@ -50,6 +50,6 @@ def debts(child: Child, reason: MedleyError, overdue: float) -> Iterator[tuple[s
         state = child.board.state(slot)
         if state == IDLE:
             yield connection, None
-        elif state == PREDICTING:
-            hung = child.board.since(slot) < overdue
+        elif state in (WAITING, PREDICTING):
+            hung = state == PREDICTING and child.board.since(slot) < overdue
             yield connection, reason if hung or not isinstance(reason, PredictionTimeout) else _BYSTANDER

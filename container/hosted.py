@@ -25,7 +25,7 @@ from container.child import Child
 from container.connections import Connections, has_left, send
 from container.family import Family
 from serving import frames
-from serving.board import IDLE, Board
+from serving.board import IDLE, WAITING, Board
 from serving.errors import LoadTimeout, MedleyError, OutOfMemory, PredictionTimeout
 
 if TYPE_CHECKING:
@@ -365,4 +365,5 @@ _SAID: dict[str, Callable[[Hosted, Child, dict[str, Any]], None]] = {
 
 
 def _hangs(board: Board, slot: int, overdue: float) -> bool:
-    return board.state(slot) != IDLE and board.since(slot) < overdue
+    """Waiting for one's turn is no hanging."""
+    return board.state(slot) not in (IDLE, WAITING) and board.since(slot) < overdue

@@ -5,7 +5,8 @@ one that never gives the GIL back), and, when the process is dead, whom it owes 
 
     IDLE         nothing of a request was read: the next process takes the connection over, nobody notices
     READING      part of a request may be gone: the connection must be closed
-    PREDICTING   a whole request was read, no byte of an answer was written: the zygote answers
+    WAITING      a whole request was read, and another is being predicted: the zygote answers
+    PREDICTING   the request is being predicted, no byte of an answer was written: the zygote answers
     WRITING      part of an answer may be out: the connection must be closed
 
 Each field is one aligned 8-byte store, so that no reader sees half of one; `since` is written before the state.
@@ -18,7 +19,7 @@ import os
 import time
 
 SLOTS = 64
-IDLE, READING, PREDICTING, WRITING = 0.0, 1.0, 2.0, 3.0
+IDLE, READING, WAITING, PREDICTING, WRITING = 0.0, 1.0, 2.0, 3.0, 4.0
 _REQUESTS, _BUSY = 2 * SLOTS, 2 * SLOTS + 1
 _BYTES = (2 * SLOTS + 2) * 8
 

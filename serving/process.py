@@ -22,7 +22,7 @@ from pathlib import Path
 from typing import Any
 
 from serving import batcher, handler, output, usercode
-from serving.board import IDLE, PREDICTING, READING, WRITING, Board
+from serving.board import IDLE, PREDICTING, READING, WAITING, WRITING, Board
 from serving.errors import MedleyError, PredictionFailed
 from serving.frames import Load, Reader, Request, Response, predict_answer, read_command
 
@@ -140,15 +140,25 @@ class ModelProcess:
         self._poll.register(descriptor, select.EPOLLIN)
 
     def _serve(self, waiting: Sequence[_Connection]) -> None:
+        """Together where that can be, else one after the other, each answered as soon as it can be."""
+        assert self._handler is not None
         commands = [(connection, requests) for connection in waiting if (requests := self._read(connection))]
+        if self._handler.stackable:
+            self._answer(self._handler, commands)
+        else:
+            for command in commands:
+                self._answer(self._handler, [command])
+
+    def _answer(self, model: handler.Handler, commands: list[tuple[_Connection, list[Request]]]) -> None:
         batch = [request for _, requests in commands for request in requests]
         if not batch:
             return
         begin = time.monotonic()
+        for connection, _ in commands:
+            self._board.mark(connection.slot, PREDICTING)
         self._board.count(len(batch), 0.0)
-        assert self._handler is not None
         output.current(batch[0].id, batch[0].headers.get("x-amzn-sagemaker-target-model", ""))
-        responses = iter(self._within_limit(batch, batcher.respond(self._handler, batch, refuse)))
+        responses = iter(self._within_limit(batch, batcher.respond(model, batch, refuse)))
         output.end()
         for connection, requests in commands:
             self._write(connection, predict_answer([next(responses) for _ in requests]))
@@ -173,7 +183,7 @@ class ModelProcess:
         except (ConnectionError, ValueError):
             self._drop(connection)
             return []
-        board.mark(slot, PREDICTING)
+        board.mark(slot, WAITING)
         return command
 
     def _write(self, connection: _Connection, answer: bytes) -> None:
