@@ -39,7 +39,9 @@ class Child:
     def tell(self, fds: Iterable[int] = (), **order: object) -> None:
         """Orders the process to do something. One that has just died does not hear it: its pidfd says so."""
         try:
-            socket.send_fds(self.control, [json.dumps(order).encode()], list(fds))
+            socket.send_fds(self.control, [json.dumps(order).encode()], list(fds), socket.MSG_DONTWAIT)
+        except BlockingIOError:
+            self.kill()  # it has not listened for hundreds of orders
         except OSError:
             pass
 

@@ -33,7 +33,7 @@ class Connections:
         self.refused: list[socket.socket] = []
         self._begun: dict[socket.socket, bytes] = {}
         self._loop, self._asked, self._left = loop, asked, left
-        self._listener = socket.socket(socket.AF_UNIX)
+        self._listener: socket.socket | None = None
 
     @property
     def any(self) -> bool:
@@ -42,15 +42,17 @@ class Connections:
     def listen(self, address: str) -> None:
         """Raises OSError where the address cannot be had."""
         Path(address).unlink(missing_ok=True)
-        self._listener.bind(address)
-        self._listener.listen(128)
-        self._listener.setblocking(False)
-        self._loop.watch(self._listener.fileno(), self._accept)
+        listener = self._listener = socket.socket(socket.AF_UNIX)
+        listener.bind(address)
+        listener.listen(128)
+        listener.setblocking(False)
+        self._loop.watch(listener.fileno(), lambda _events: self._accept(listener))
 
     def close(self) -> None:
         """Hangs up on everybody here."""
-        self._loop.forget(self._listener.fileno())
-        self._listener.close()
+        if self._listener:
+            self._loop.forget(self._listener.fileno())
+            self._listener.close()
         for connection in [*self._begun, *self.waiting, *self.kept, *self.refused]:
             self.hang_up(connection)
         self._begun.clear()
@@ -65,9 +67,9 @@ class Connections:
             pass  # the front was faster
         connection.close()
 
-    def _accept(self, _events: int) -> None:
+    def _accept(self, listener: socket.socket) -> None:
         try:
-            connection, _ = self._listener.accept()
+            connection, _ = listener.accept()
         except OSError:
             return  # it has left again
         connection.setblocking(False)
@@ -82,6 +84,8 @@ class Connections:
             load = frames.parse_load(self._begun[connection])
             if load is None and (not data or len(self._begun[connection]) > _LOAD_FRAME):
                 raise ValueError("no LOAD came")
+        except BlockingIOError:
+            return
         except (OSError, ValueError):
             del self._begun[connection]
             self.hang_up(connection)

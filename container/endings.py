@@ -14,12 +14,20 @@ _BYSTANDER = Unavailable("The model was restarted because another request of it 
 
 def why_ended(status: int | None, killed_for_memory: bool) -> MedleyError:
     """Why a process ended, from its wait status (None: another process has reaped it)."""
-    if killed_for_memory:
+    killed = status is None or (os.WIFSIGNALED(status) and os.WTERMSIG(status) == signal.SIGKILL)
+    if killed_for_memory and killed:
         return OutOfMemory("The model's process was ended by the kernel, for lack of memory.")
     how = "by itself"
     if status is not None and os.WIFSIGNALED(status):
-        how = f"by {signal.Signals(os.WTERMSIG(status)).name}"
+        how = f"by {_name(os.WTERMSIG(status))}"
     return ModelDied(f"The model's process was ended {how}.")
+
+
+def _name(number: int) -> str:
+    try:
+        return signal.Signals(number).name
+    except ValueError:  # a real-time signal has none
+        return f"signal {number}"
 
 
 def while_loading(reason: MedleyError) -> MedleyError:

@@ -103,7 +103,7 @@ class Family:
                 self._zygote.loop.forget(child.control.fileno())  # its pidfd tells the rest
             else:
                 self._obey(child, message)
-        except (ArithmeticError, LookupError, RuntimeError, TypeError, ValueError):
+        except (ArithmeticError, LookupError, OSError, RuntimeError, TypeError, ValueError):
             child.kill(ModelDied("The model's process said what no model process says, and was ended."))
 
     def _obey(self, child: Child, message: dict[str, Any]) -> None:

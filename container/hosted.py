@@ -8,8 +8,7 @@
     lost        it cannot be had again: the front is told to unload it
     closed      nothing of it is left but processes that are dying
 
-LOAD is read and answered here, never in the process: only here it is known when the front can stand a bad answer
-(L4), and a dead process answers nothing.
+LOAD is read and answered here, never in the process: a dead process answers nothing.
 """
 
 from __future__ import annotations
@@ -53,8 +52,8 @@ class Door(Protocol):
     def heard(self, hosted: Hosted, load: frames.Load) -> None:
         """A connection has said LOAD, and will be answered."""
 
-    def clear(self, hosted: Hosted, then: Callable[[], None]) -> None:
-        """A LOAD has failed: calls `then` as soon as the front can stand the answer."""
+    def refused(self, hosted: Hosted) -> None:
+        """Its LOADs have been answered with an error: the front will unload it."""
 
     def lost(self, hosted: Hosted) -> None:
         """The model is gone for good: the front must unload it."""
@@ -138,6 +137,7 @@ class Hosted:
         """The watchdog's look: what takes too long is ended, what is hot grows (L5, L7)."""
         settings = self._zygote.settings
         if self._is_abandoned():
+            self._seen = float("inf")  # once
             self._door.lost(self)
         elif self.state in ("loading", "recovering") and time.monotonic() > self._deadline:
             self._fail(LoadTimeout(f"The model was not loaded within {settings.load_timeout:g} s."))
@@ -330,7 +330,8 @@ class Hosted:
         self._zygote.log("ERROR", str(reason), event="load_failed", model=self.name, status=reason.status, type=kind)
         self._family.kill()
         if self.state == "refused":
-            self._door.clear(self, self._answer_refusals)
+            self._answer_refusals()
+            self._door.refused(self)
             return
         for connection in self._connections.kept:
             self._connections.hang_up(connection)

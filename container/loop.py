@@ -36,8 +36,12 @@ class Loop:
         """Until `stop`."""
         while not self._stopped:
             wait = max(0.0, self._timers[0][0] - time.monotonic()) if self._timers else None
-            for descriptor, events in self._poll.poll(wait):
-                if handler := self._handlers.get(descriptor):  # one before it may have forgotten it
+            ready = [
+                (self._handlers.get(descriptor), descriptor, events) for descriptor, events in self._poll.poll(wait)
+            ]
+            for handler, descriptor, events in ready:
+                # One before it may have forgotten it, and opened another file by the same number.
+                if handler and self._handlers.get(descriptor) is handler:
                     handler(events)
             while self._timers and self._timers[0][0] <= time.monotonic():
                 heapq.heappop(self._timers)[2]()

@@ -6,6 +6,7 @@ settle     after it: the private pages that were measured
 release    when the process is gone, not when it was told to go
 """
 
+import os
 from collections.abc import Iterable
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -53,7 +54,13 @@ class Budget:
 
 def estimate(folder: Path) -> int:
     """Bytes that the model in `folder` will take at least, judged by its files."""
-    files = sum(path.stat().st_size for path in folder.rglob("*") if path.is_file())
+    files = 0
+    for place, _, names in os.walk(folder, onerror=None):
+        for name in names:
+            try:
+                files += os.lstat(os.path.join(place, name)).st_size
+            except OSError:
+                pass  # it has gone, or has a name that nothing can have: the load will say so
     return _LEAST_FOR_A_MODEL + int(files * _LOADED_PER_FILE_BYTE)
 
 

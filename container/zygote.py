@@ -14,6 +14,7 @@ import importlib
 import importlib.util
 import itertools
 import os
+import resource
 import signal
 import socket
 import sys
@@ -119,7 +120,7 @@ def preload(log: Log) -> None:
         importlib.import_module(module)
     threads = len(os.listdir("/proc/self/task"))
     if threads != 1:
-        raise RuntimeError(f"a preloaded module has started threads ({threads}): children would hang (T13)")
+        raise RuntimeError(f"a preloaded module has started threads ({threads}): children would hang")
     gc.collect()
     gc.freeze()
     fill_holes()
@@ -139,6 +140,7 @@ def main(ready: int, front_bytes: int, lock: Path, enter: Callable[[Zygote], Ent
     log = Log(settings.log_level, lock)
     preload(log)
     zygote = Zygote(settings, log, Budget(limit_for_models(settings.memory_budget, _OWN_PART + front_bytes)))
+    resource.setrlimit(resource.RLIMIT_NOFILE, (resource.getrlimit(resource.RLIMIT_NOFILE)[1],) * 2)  # 15 a hot model
     signal.signal(signal.SIGTERM, signal.SIG_IGN)  # the end of stdin is the order to stop
     signal.signal(signal.SIGINT, signal.SIG_IGN)
     become_reaper()

@@ -22,7 +22,7 @@ def medley() -> None:
 @app.command()
 def serve(
     models: Annotated[Path, typer.Option(help="The folder that holds your models' .tar.gz files.")],
-    port: Annotated[int, typer.Option(help="Where to listen; 0 takes a free port.")] = 8080,
+    port: Annotated[int, typer.Option(min=0, max=65535, help="Where to listen; 0 takes a free port.")] = 8080,
     host: Annotated[str, typer.Option(help="Other machines reach it only when this is not loopback.")] = "127.0.0.1",
     quiet: Annotated[bool, typer.Option(help="Do not show the container's log.")] = False,
 ) -> None:
@@ -36,7 +36,7 @@ def serve(
 @app.command()
 def demo(
     keep: Annotated[bool, typer.Option("--keep", help="Go on serving afterwards, until Ctrl-C.")] = False,
-    port: Annotated[int, typer.Option(help="Where to listen; 0 takes a free port.")] = 0,
+    port: Annotated[int, typer.Option(min=0, max=65535, help="Where to listen; 0 takes a free port.")] = 0,
 ) -> None:
     """Train five models of two frameworks on real data, serve them behind one endpoint, and check every answer."""
     from pipeline.demo import show

@@ -169,7 +169,7 @@ def loaded_answer(pid: int) -> bytes:
 
 def refusal(code: int, message: str) -> bytes:
     """An answer without requests: to LOAD, or, to PREDICT, one that gives `code` (not 200) and `message` to all."""
-    text = message.encode()
+    text = message.encode("utf-8", "replace")
     return b"".join((_INT.pack(code), _INT.pack(len(text)), text, _END))
 
 
@@ -187,5 +187,5 @@ def predict_answer(responses: Iterable[Response]) -> bytes:
 
 
 def _string(text: str) -> bytes:
-    data = text.encode()
+    data = text.encode("utf-8", "replace")  # a model's text may hold anything, half a surrogate pair too
     return _INT.pack(len(data)) + data

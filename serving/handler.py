@@ -27,7 +27,8 @@ from mms.metrics.metrics_store import MetricsStore
 from sagemaker_inference.errors import BaseInferenceToolkitError, UnsupportedFormatError
 
 from serving import codecs, frameworks, manifest, usercode
-from serving.errors import BadInput, InvalidModel, MedleyError, NotAcceptable, OutOfMemory, UnsupportedContentType
+from serving.codecs.text import text_of
+from serving.errors import InvalidModel, MedleyError, NotAcceptable, OutOfMemory, UnsupportedContentType
 from serving.frames import Request, Response
 from serving.signature import Signature, conform
 
@@ -182,7 +183,7 @@ def explain(error: Exception, step: str) -> MedleyError:
     )
 
 
-class _UserError(MedleyError):
+class ModelError(MedleyError):
     """What a user's code raised on purpose, with its own status."""
 
     def __init__(self, status: int, message: str) -> None:
@@ -192,7 +193,7 @@ class _UserError(MedleyError):
 
 def _of_the_user(error: BaseInferenceToolkitError) -> MedleyError:
     status = error.status_code if isinstance(error.status_code, int) and 400 <= error.status_code <= 599 else 500
-    return _UserError(status, str(error.message))
+    return ModelError(status, str(error.message))
 
 
 def _user_functions(module: ModuleType | None, context: Context) -> dict[str, Function]:
@@ -215,12 +216,10 @@ def _bound(name: str, function: Function, context: Context) -> Function:
 
 def _for_user(request: Request) -> str | bytes:
     kind, parameters = codecs.media_type(request.content_type)
+    body = bytes(request.body)
     if kind not in _TEXT_TYPES:
-        return bytes(request.body)
-    try:
-        return request.body.decode(parameters.get("charset", "utf-8"))
-    except (LookupError, UnicodeDecodeError) as error:
-        raise BadInput("The body is not text in the charset that its Content-Type says.") from error
+        return body
+    return text_of(body, parameters) if body else ""  # whether nothing is enough is the user's to say
 
 
 def _as_bytes(body: Any) -> bytes:

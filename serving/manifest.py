@@ -39,7 +39,6 @@ class Manifest:
     framework: str | None = None
     model_file: str | None = None  # relative to the artifact's top, with slashes
     predict_method: str | None = None
-    thread_safe: bool = False  # that the artifact's own functions may run at the same time
 
 
 _KINDS: Mapping[str, tuple[type, str]] = {
@@ -47,7 +46,6 @@ _KINDS: Mapping[str, tuple[type, str]] = {
     "framework": (str, "a text"),
     "model_file": (str, "a text"),
     "predict_method": (str, "a text"),
-    "thread_safe": (bool, "true or false"),
 }
 
 
@@ -88,12 +86,6 @@ def find(folder: Path, required: bool = True) -> Manifest:
         f"The artifact holds no model{f' of {manifest.framework}' if manifest.framework else ''} that is understood; "
         f"it holds {_contents(folder)}. {_UNDERSTOOD}"
     )
-
-
-def has_handler(folder: Path, program: str = "inference.py") -> bool:
-    """Whether the artifact brings its own functions: `program`, in code/ or at the top."""
-    name = program.removesuffix(".py") + ".py"
-    return (folder / "code" / name).is_file() or (folder / name).is_file()
 
 
 # medley.json.

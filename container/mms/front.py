@@ -28,6 +28,7 @@ from container.settings import Settings
 
 _STOP_JAVA, _STOP_ZYGOTE = 7.0, 2.0  # seconds; all must be gone within 10
 _LOG4J_GRUMBLE = "WARNING: sun.reflect.Reflection.getCallerClass"  # its log library, on any Java since 9
+_LONGEST_FOLDER = 60  # characters
 _LINE = re.compile(r"(DEBUG|INFO|WARN|ERROR|FATAL) (.*)")
 _CREDENTIALS = re.compile(r"AWS_(?!REGION$|DEFAULT_REGION$)")
 _ONE_THREAD = {"OMP_NUM_THREADS": "1", "OPENBLAS_NUM_THREADS": "1", "MKL_NUM_THREADS": "1"}  # T13
@@ -43,11 +44,12 @@ class Front:
     def __init__(self, settings: Settings, environ: Mapping[str, str]) -> None:
         self._settings = settings
         self._environ = environment(environ, settings.keep_credentials)
-        self._run_dir = Path(tempfile.mkdtemp(prefix="medley-"))
+        self._run_dir = Path(tempfile.mkdtemp(prefix="medley-", dir=_short_folder()))
         self._log = Log(settings.log_level, self._run_dir / config.LOCK)
         self._selector = selectors.DefaultSelector()
         self._signals, self._wakeup = os.pipe()
         self._stopping = False
+        self._rest = b""  # of Java's last line
         self._zygote: subprocess.Popen[bytes] | None = None
         self._java: subprocess.Popen[bytes] | None = None
 
@@ -147,7 +149,8 @@ class Front:
         if not data:
             self._selector.unregister(stdout)
             return
-        for line in data.decode("utf-8", "replace").splitlines():
+        *lines, self._rest = (self._rest + data).split(b"\n")
+        for line in (line.decode("utf-8", "replace") for line in lines):
             match = _LINE.match(line)
             level, text = match.groups() if match else ("INFO", line)
             if text.strip() and not text.startswith(_LOG4J_GRUMBLE):
@@ -163,6 +166,11 @@ class Front:
             self._zygote.stdin.close()
             _wait_or_kill(self._zygote, _STOP_ZYGOTE)
         end_all()  # what a killed zygote has left behind
+
+
+def _short_folder() -> str | None:
+    """The temp folder, or /tmp where its path would be too long for the sockets in it."""
+    return None if len(tempfile.gettempdir()) <= _LONGEST_FOLDER else "/tmp"  # noqa: S108
 
 
 def _wait_or_kill(process: subprocess.Popen[bytes], seconds: float) -> None:

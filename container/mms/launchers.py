@@ -3,7 +3,12 @@
 a launcher calls   multi-model-server has started what it takes for a Python interpreter. At once a listener is
                    bound where it will connect, and it is told `MMS worker started.` (L1); only then comes a fork.
 a launcher ends    the model was unloaded, or somebody killed it: the model is closed (L6), and unloaded (L3)
-a LOAD fails       the launcher is ended and reaped before the bad answer is given, else a ghost stays (L4, T7)
+    a LOAD fails       the bad answer comes first, and multi-model-server ends the launcher; but it does so on a thread
+                       that it has interrupted, and puts the model back (T7): it is unloaded once more, over loopback
+
+Ending the launcher before the bad answer leaves no such ghost, and does worse: the thread that had waited for it goes
+back to a pool, is still known as that model's, and is interrupted with it, within another model's load. That load hangs
+for a minute (seen within 3 to 50 loads, with three clients whose loads fail).
 """
 
 from __future__ import annotations
@@ -12,7 +17,6 @@ import os
 import signal
 import stat
 import sys
-from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -24,8 +28,6 @@ from container.zygote import Zygote
 from serving import frames
 from serving.errors import InvalidModel
 
-_REAPED = 0.001  # seconds between looks whether Java has reaped a launcher
-_REAPED_LOOKS = 5000
 _HANGS_UP = 0.05  # seconds that it may take to do so
 _LEAVES = 5.0  # seconds for multi-model-server to hang up, and to open the last of its files
 
@@ -37,7 +39,7 @@ class _Launcher:
     pid: int
     pidfd: int
     streams: list[Path]
-    clearing: bool = False
+    failed: bool = False  # its model could not be loaded
 
 
 class Launchers:
@@ -76,10 +78,10 @@ class Launchers:
         try:
             hosted.listen()
             os.write(stdout, b"[PID] %d\nMMS worker started.\n" % pid)
-        except OSError as error:
-            self._zygote.log("ERROR", f"No socket for the model: {error.strerror}.", model=name)
-            self._launchers[hosted].clearing = True
-            signal.pidfd_send_signal(pidfd, signal.SIGKILL)
+        except OSError as error:  # strerror is None where the path is too long for a socket
+            self._zygote.log("ERROR", f"No socket for the model: {error.strerror or error}.", model=name)
+            hosted.close()
+            return
         finally:
             os.close(stdout)
         self._zygote.loop.watch(pidfd, lambda _events: self._ended(hosted))
@@ -104,9 +106,10 @@ class Launchers:
     def _ended(self, hosted: Hosted) -> None:
         launcher = self._launchers[hosted]
         self._zygote.loop.forget(launcher.pidfd)
-        if launcher.clearing:
-            return
-        if hosted.front_is_leaving():  # to unload, multi-model-server hangs up, and then ends the launcher
+        if launcher.failed:
+            hosted.close()
+            self._loopback.call("DELETE", hosted.name)  # the ghost
+        elif hosted.front_is_leaving():  # to unload, multi-model-server hangs up, and then ends the launcher
             hosted.close()
         else:
             self._zygote.loop.after(_HANGS_UP, lambda: self._close_ended(hosted))
@@ -115,8 +118,12 @@ class Launchers:
         """The launcher was killed from outside, where multi-model-server has still not hung up: it must be told."""
         unload = not hosted.front_is_leaving()
         hosted.close()
-        if unload and hosted.name not in {other.name for other in self._zygote.models.values()}:
+        if unload and self._is_alone(hosted):
             self._loopback.call("DELETE", hosted.name)
+
+    def _is_alone(self, hosted: Hosted) -> bool:
+        """Whether no other model, loaded meanwhile, has its name: unloading goes by names."""
+        return all(other.name != hosted.name for other in self._zygote.models.values() if other is not hosted)
 
     # hosted.Door
 
@@ -128,17 +135,15 @@ class Launchers:
                 link.symlink_to(os.devnull)
                 self._launchers[hosted].streams.append(link)
 
-    def clear(self, hosted: Hosted, then: Callable[[], None]) -> None:
-        launcher = self._launchers[hosted]
-        launcher.clearing = True
+    def refused(self, hosted: Hosted) -> None:
         self._end_if_it_was_the_one()
-        _signal(launcher.pidfd, signal.SIGKILL)
-        self._when_reaped(launcher, then, _REAPED_LOOKS)
+        self._launchers[hosted].failed = True
         self._zygote.loop.after(_LEAVES, hosted.close)
 
     def lost(self, hosted: Hosted) -> None:
         self._end_if_it_was_the_one()
-        self._loopback.call("DELETE", hosted.name)  # which ends the launcher, where it still knows the model
+        if self._is_alone(hosted):
+            self._loopback.call("DELETE", hosted.name)  # which ends the launcher, where it still knows the model
         self._zygote.loop.after(_LEAVES, hosted.close)
 
     def grow(self, hosted: Hosted, connections: int) -> None:
@@ -156,13 +161,6 @@ class Launchers:
         """Without multi-model mode a container that has lost its one model is of no use: its end says so."""
         if not self._zygote.settings.multi_model:
             self._zygote.loop.stop()
-
-    def _when_reaped(self, launcher: _Launcher, then: Callable[[], None], looks: int) -> None:
-        """A zombie still takes signals: the pid is free when it does not."""
-        if looks and _signal(launcher.pidfd, 0):
-            self._zygote.loop.after(_REAPED, lambda: self._when_reaped(launcher, then, looks - 1))
-        else:
-            then()
 
 
 def _unlink(paths: list[Path]) -> None:

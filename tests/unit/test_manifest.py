@@ -13,7 +13,7 @@ from hypothesis import strategies as st
 from sklearn.linear_model import LinearRegression
 
 from serving.errors import InvalidModel, MedleyError
-from serving.manifest import Manifest, find, has_handler, read
+from serving.manifest import Manifest, find, read
 
 X = np.arange(12.0).reshape(6, 2)
 BOOSTER = bytes(xgboost.train({"nthread": 1}, xgboost.DMatrix(X, X[:, 0]), 2).save_raw("ubj"))
@@ -116,13 +116,12 @@ def test_what_is_said_is_taken_and_the_rest_is_found(tmp_path: Path) -> None:
         "framework": "sklearn",
         "model_file": "a.pkl",
         "predict_method": "predict_proba",
-        "thread_safe": True,
     }
     assert read(say(tmp_path, **everything)) == find(tmp_path) == Manifest(**everything)
 
 
 def test_without_medley_json_the_defaults_hold(tmp_path: Path) -> None:
-    assert read(tmp_path) == Manifest(1, None, None, None, False)
+    assert read(tmp_path) == Manifest(1, None, None, None)
 
 
 @pytest.mark.parametrize(
@@ -133,8 +132,6 @@ def test_without_medley_json_the_defaults_hold(tmp_path: Path) -> None:
         ({"framework": "scikit-learn"}, '"framework" is "scikit-learn". Did you mean "sklearn"?'),
         ({"framework": "tensorflow"}, '"framework" is "tensorflow". Known are: xgboost, sklearn.'),
         ({"framework": 3}, '"framework" must be a text'),
-        ({"thread_safe": "yes"}, '"thread_safe" must be true or false'),
-        ({"thread_safe": None}, '"thread_safe" must be true or false'),
         ({"format": True}, '"format" must be a whole number'),
         ({"format": 0}, '"format" must be 1'),
         ({"format": 2, "new_field": 1}, "has the format 2, and this image knows 1: it needs a newer image"),
@@ -174,9 +171,7 @@ def test_what_is_no_manifest_is_refused(tmp_path: Path, content: bytes, sentence
     assert sentence in refusal(tmp_path)
 
 
-FIELDS = (
-    st.sampled_from(["format", "framework", "model_file", "predict_method", "thread_safe", "frame_work"]) | st.text()
-)
+FIELDS = st.sampled_from(["format", "framework", "model_file", "predict_method", "frame_work"]) | st.text()
 JSON = st.recursive(
     st.none()
     | st.booleans()
@@ -203,10 +198,3 @@ def test_no_content_raises_anything_but_our_own_errors(tmp_path: Path, content: 
     else:
         assert (tmp_path / str(manifest.model_file)).is_file()
         assert manifest.framework in ("xgboost", "sklearn")
-
-
-def test_a_handler_is_code_of_the_programs_name(tmp_path: Path) -> None:
-    assert not has_handler(put(tmp_path, "code/serve.py", "model.pkl"))
-    assert has_handler(tmp_path, "serve.py")
-    assert has_handler(tmp_path, "serve")
-    assert has_handler(put(tmp_path, "inference.py"))
