@@ -22,6 +22,7 @@ from .store import Artifact, FolderStore
 from .upstream import CONFLICT, OUT_OF_MEMORY, Answer, Upstream
 
 _LOADED = (200, CONFLICT)  # 409: that name is loaded already; the name is a hash of name and version, so it is this one
+_FORGETS = (0.01, 0.05, 0.2, 0.5, 1.0)
 _log = logging.getLogger(__name__)
 
 
@@ -177,9 +178,19 @@ class Loader:
 
     async def _post_with_room(self, model: Model) -> Answer:
         async with self._room:
-            answer = await self._post(model)  # whoever made room before may have left some
+            answer = await self._post_again(model)  # whoever made room before may have left some
             while answer.status == OUT_OF_MEMORY and await self._make_room():
-                answer = await self._post(model)
+                answer = await self._post_again(model)
+        return answer
+
+    async def _post_again(self, model: Model) -> Answer:
+        """After a 507: multi-model-server forgets a model that failed to load only a moment after its answer, and
+        until then says that it is there."""
+        for seconds in _FORGETS:
+            answer = await self._post(model)
+            if answer.status != CONFLICT:
+                break
+            await asyncio.sleep(seconds)
         return answer
 
     async def _make_room(self) -> bool:

@@ -17,6 +17,7 @@ import os
 import signal
 import stat
 import sys
+from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -29,6 +30,8 @@ from serving import frames
 from serving.errors import InvalidModel
 
 _HANGS_UP = 0.05  # seconds that it may take to do so
+_GHOST_LOOKS = (0.002, 0.01, 0.05, 0.25, 2.0)  # seconds, each after the last
+_UNLOADED = 200
 _LEAVES = 5.0  # seconds for multi-model-server to hang up, and to open the last of its files
 
 
@@ -108,11 +111,25 @@ class Launchers:
         self._zygote.loop.forget(launcher.pidfd)
         if launcher.failed:
             hosted.close()
-            self._loopback.call("DELETE", hosted.name)  # the ghost
+            self._look_for_ghost(hosted, _GHOST_LOOKS)
         elif hosted.front_is_leaving():  # to unload, multi-model-server hangs up, and then ends the launcher
             hosted.close()
         else:
             self._zygote.loop.after(_HANGS_UP, lambda: self._close_ended(hosted))
+
+    def _look_for_ghost(self, hosted: Hosted, looks: Sequence[float]) -> None:
+        """Unloads a model that is brought back a moment after its launcher's end: 404 where it is not there yet."""
+
+        def look() -> None:
+            if self._is_alone(hosted):
+                self._loopback.call("DELETE", hosted.name, then=again)
+
+        def again(status: int) -> None:
+            if status != _UNLOADED:
+                self._look_for_ghost(hosted, looks[1:])
+
+        if looks:
+            self._zygote.loop.after(looks[0], look)
 
     def _close_ended(self, hosted: Hosted) -> None:
         """The launcher was killed from outside, where multi-model-server has still not hung up: it must be told."""

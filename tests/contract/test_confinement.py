@@ -1,0 +1,91 @@
+"""What a model may see and do."""
+
+import os
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+
+from tests.container import Container
+
+from .rig import ASK, Capless, Serve, Served, code, running, serve_in
+
+FIRST_MODEL_UID = 20_000
+# Can read aloud what the processes above it were started with.
+LOOKS_UP = f"""{ASK}
+def environments_above():
+    texts, pid = [], os.getpid()
+    while pid:
+        try:
+            texts.append(open(f"/proc/{{pid}}/environ").read())
+        except OSError as error:
+            texts.append(str(error))
+        pid = int(open(f"/proc/{{pid}}/stat").read().rpartition(")")[2].split()[1])
+    return texts
+"""
+
+
+@pytest.fixture(scope="module")
+def capless() -> Iterator[Container]:
+    with running(Capless, AWS_SECRET_ACCESS_KEY="a secret of the test") as container:
+        yield container
+
+
+def test_credentials_are_nowhere_to_be_seen(serve: Serve) -> None:
+    served = serve(LOOKS_UP)
+    assert served.ask("[name for name in os.environ if 'AWS' in name]") == []
+    own, *above = served.ask("environments_above()")
+    assert f"MEDLEY_MODEL_ROOT={served.container.root}" in own
+    assert not [text for text in (own, *above) if "a secret of the test" in text]
+
+
+def test_credentials_are_nowhere_to_be_seen_without_capabilities(capless: Container) -> None:
+    """There every process has the same rights: whoever still holds the credentials shows them to the model."""
+    texts = serve_in(capless, LOOKS_UP).ask("environments_above()")
+    assert len([text for text in texts if f"MEDLEY_MODEL_ROOT={capless.root}" in text]) >= 2
+    assert not [text for text in texts if "a secret of the test" in text]
+
+
+def test_credentials_are_kept_when_that_is_asked_for(configured: Container) -> None:
+    served = serve_in(configured, code(ASK, "entry.py"))
+    assert served.ask("os.environ['AWS_SECRET_ACCESS_KEY']") == "kept"
+
+
+def test_variables_of_users_and_of_sagemaker_are_kept(configured: Container) -> None:
+    served = serve_in(configured, code(ASK, "entry.py"))
+    names = ["OF_THE_USER", "SAGEMAKER_REGION", "SAGEMAKER_SUBMIT_DIRECTORY", "PATH"]
+    assert None not in served.ask(f"[os.environ.get(name) for name in {names}]")
+
+
+def test_model_has_no_privileges_and_cannot_gain_any(asked: Served) -> None:
+    status = dict(line.split(":\t", 1) for line in asked.ask("open('/proc/self/status').read()").splitlines())
+    assert status["NoNewPrivs"] == "1"
+    for kind in ("CapInh", "CapPrm", "CapEff", "CapBnd", "CapAmb"):
+        assert int(status[kind], 16) == 0
+    assert status["Groups"].split() == []
+    uids = {int(uid) for uid in status["Uid"].split()}
+    assert len(uids) == 1
+    if uids.pop() < FIRST_MODEL_UID:
+        asked.container.line(lambda line: "keep this uid" in line["message"])
+
+
+def test_model_is_the_first_that_the_kernel_takes_for_memory(asked: Served) -> None:
+    assert int(asked.ask("open('/proc/self/oom_score_adj').read()")) > int(Path("/proc/self/oom_score_adj").read_text())
+
+
+def test_model_writes_no_core_files_and_holds_no_descriptor_of_others(asked: Served) -> None:
+    assert asked.ask("__import__('resource').getrlimit(4)") == [0, 0]
+    files = asked.ask("[os.path.realpath(f'/proc/self/fd/{fd}') for fd in os.listdir('/proc/self/fd') if int(fd) > 2]")
+    assert [file for file in files if not file.startswith(("/proc/", "/memfd:board"))] == []
+
+
+def test_two_models_do_not_see_each_others_memory(serve: Serve) -> None:
+    one, other = serve(ASK), serve(ASK)
+    one.ask("sys.modules.setdefault('left_behind', sys) and 1")
+    assert other.ask("'left_behind' in sys.modules") is False
+    assert one.ask("os.getpid()") != other.ask("os.getpid()")
+
+
+def test_container_without_capabilities_serves(capless: Container) -> None:
+    served = serve_in(capless, ASK)
+    assert served.ask("os.getuid()") == os.getuid()
