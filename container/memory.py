@@ -7,6 +7,7 @@ release    when the process is gone, not when it was told to go
 """
 
 import os
+import stat
 from collections.abc import Iterable
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -58,9 +59,11 @@ def estimate(folder: Path) -> int:
     for place, _, names in os.walk(folder, onerror=None):
         for name in names:
             try:
-                files += os.lstat(os.path.join(place, name)).st_size
+                status = os.lstat(os.path.join(place, name))
             except OSError:
-                pass  # it has gone, or has a name that nothing can have: the load will say so
+                continue  # it has gone, or has a name that nothing can have: the load will say so
+            if stat.S_ISREG(status.st_mode):
+                files += status.st_size
     return _LEAST_FOR_A_MODEL + int(files * _LOADED_PER_FILE_BYTE)
 
 

@@ -29,7 +29,7 @@ from container.zygote import Zygote
 from serving import frames
 from serving.errors import InvalidModel
 
-_HANGS_UP = 0.05  # seconds that it may take to do so
+_A_MOMENT, _HANGS_UP = 0.001, 50  # seconds, and how many of them it may take to hang up
 _GHOST_LOOKS = (0.002, 0.01, 0.05, 0.25, 2.0)  # seconds, each after the last
 _UNLOADED = 200
 _LEAVES = 5.0  # seconds for multi-model-server to hang up, and to open the last of its files
@@ -112,10 +112,8 @@ class Launchers:
         if launcher.failed:
             hosted.close()
             self._look_for_ghost(hosted, _GHOST_LOOKS)
-        elif hosted.front_is_leaving():  # to unload, multi-model-server hangs up, and then ends the launcher
-            hosted.close()
         else:
-            self._zygote.loop.after(_HANGS_UP, lambda: self._close_ended(hosted))
+            self._close_ended(hosted, _HANGS_UP)
 
     def _look_for_ghost(self, hosted: Hosted, looks: Sequence[float]) -> None:
         """Unloads a model that is brought back a moment after its launcher's end: 404 where it is not there yet."""
@@ -131,11 +129,15 @@ class Launchers:
         if looks:
             self._zygote.loop.after(looks[0], look)
 
-    def _close_ended(self, hosted: Hosted) -> None:
-        """The launcher was killed from outside, where multi-model-server has still not hung up: it must be told."""
-        unload = not hosted.front_is_leaving()
+    def _close_ended(self, hosted: Hosted, looks: int) -> None:
+        """To unload, multi-model-server hangs up and then ends the launcher: one that has not hung up a while later did
+        not end it, and must be told."""
+        leaving = hosted.front_is_leaving()
+        if not leaving and looks:
+            self._zygote.loop.after(_A_MOMENT, lambda: self._close_ended(hosted, looks - 1))
+            return
         hosted.close()
-        if unload and self._is_alone(hosted):
+        if not leaving and self._is_alone(hosted):
             self._loopback.call("DELETE", hosted.name)
 
     def _is_alone(self, hosted: Hosted) -> bool:

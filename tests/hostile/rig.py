@@ -149,8 +149,9 @@ def until(condition: Callable[[], T], what: str) -> T:
 
 def until_forgotten(container: Container, name: str) -> None:
     """After a failed load: multi-model-server answers it first, and forgets the model in the next moment. A call that
-    comes between the two is never answered."""
-    until(lambda: container.call("GET", f"/models/{name}").status == 404, f"the end of {name}")
+    comes between the two is never answered. It can be brought back for a moment after that, and is unloaded again."""
+    path = f"/models/{name}"
+    until(lambda: [container.call("GET", path).status for _ in range(25)] == [404] * 25, f"the end of {name}")
 
 
 def load_when_free(container: Container, name: str) -> Answer:
