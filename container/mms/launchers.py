@@ -88,15 +88,13 @@ class Launchers:
         finally:
             os.close(stdout)
         self._zygote.loop.watch(pidfd, lambda _events: self._ended(hosted))
-        if reason := self._forbidden(name, path, options["--handler"]):
+        if reason := self._forbidden(path, options["--handler"]):
             hosted.refuse(reason)
         else:
             hosted.start()
 
-    def _forbidden(self, name: str, path: str, handler: str) -> InvalidModel | None:
-        """multi-model-server takes any name, folder and handler from its caller (T9): not here."""
-        if "/" in name:
-            return InvalidModel("A model's name may hold no slash: it could be loaded, and never unloaded.")
+    def _forbidden(self, path: str, handler: str) -> InvalidModel | None:
+        """multi-model-server takes any folder and any handler from its caller (T9): not here."""
         settings = self._zygote.settings
         real, root = Path(path).resolve(), settings.model_root.resolve()
         inside = root in real.parents if settings.multi_model else real == settings.model_dir.resolve()
@@ -114,6 +112,12 @@ class Launchers:
             self._look_for_ghost(hosted, _GHOST_LOOKS)
         else:
             self._close_ended(hosted, _HANGS_UP)
+
+    def _give_up(self, hosted: Hosted) -> None:
+        """Its launcher should have been ended long ago."""
+        if hosted in self._launchers:
+            hosted.close()
+            self._look_for_ghost(hosted, _GHOST_LOOKS)
 
     def _look_for_ghost(self, hosted: Hosted, looks: Sequence[float]) -> None:
         """Unloads a model that is brought back a moment after its launcher's end: 404 where it is not there yet."""
@@ -157,7 +161,7 @@ class Launchers:
     def refused(self, hosted: Hosted) -> None:
         self._end_if_it_was_the_one()
         self._launchers[hosted].failed = True
-        self._zygote.loop.after(_LEAVES, hosted.close)
+        self._zygote.loop.after(_LEAVES, lambda: self._give_up(hosted))
 
     def lost(self, hosted: Hosted) -> None:
         self._end_if_it_was_the_one()
