@@ -69,6 +69,7 @@ def command(settings: Settings, run_dir: Path) -> list[str]:
         "-Xms32m",
         f"-XX:MaxDirectMemorySize={direct_bytes(settings) // MB}m",
         "-XX:+UseSerialGC",
+        "-XX:TieredStopAtLevel=1",  # the second compiler costs memory, and a short-lived server more than it gives
         "-Xss512k",  # six threads a model
         "-XX:-UsePerfData",
         "-Xshare:auto",
