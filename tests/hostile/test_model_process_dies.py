@@ -218,7 +218,7 @@ def test_death_with_half_a_body_on_the_wire_is_one_5xx_and_the_next_answer_is_go
 
 def test_model_that_dies_again_and_again_while_idle_is_given_up(container: Container) -> None:
     """A process that ends as soon as it serves is not forked for ever: that would take a core for nothing."""
-    container.put("sickly", code(load="threading.Timer(0.05, os._exit, [1]).start()\nreturn 1"))
+    container.put("sickly", code(load="threading.Timer(0.3, os._exit, [1]).start()\nreturn 1"))
     assert container.load("sickly").status == 200
     with neighbours(container):
         until_forgotten(container, "sickly")
