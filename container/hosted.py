@@ -74,7 +74,7 @@ class Hosted:
         self._zygote, self._door = zygote, door
         self._connections = Connections(zygote.loop, self._asked, self._front_left)
         self._family = Family(zygote, name, path, self._heard, self._died)
-        self._refusal: MedleyError | None = None
+        self.refusal: MedleyError | None = None
         self._opened = self._deadline = self._seen = time.monotonic()
         self._growing = False
         self._idle_deaths = 0  # one after the other
@@ -92,7 +92,7 @@ class Hosted:
 
     def refuse(self, reason: MedleyError) -> None:
         """The model will not be served. The front is told when it asks: before that it could not stand it."""
-        self._refusal = self._refusal or reason
+        self.refusal = self.refusal or reason
         if self.state != "starting":
             self._fail(reason)
 
@@ -170,8 +170,8 @@ class Hosted:
     def _begin_loading(self) -> None:
         self._move("load")
         self._deadline = time.monotonic() + self._zygote.settings.load_timeout
-        if self._refusal:
-            self._fail(self._refusal)
+        if self.refusal:
+            self._fail(self.refusal)
         elif self._family.children:
             self._order_load()
 
@@ -264,7 +264,7 @@ class Hosted:
             return
         self._connections.kept += self._settle_debts(child, reason)
         if self.state == "starting":
-            self._refusal = self._refusal or reason
+            self.refusal = self.refusal or reason
         elif self.state == "ready":
             self._log_loaded(child.bytes)
             self._zygote.log("ERROR", str(reason), event="died", model=self.name, pid=child.pid)
@@ -325,7 +325,7 @@ class Hosted:
         if (self.state, "fail") not in _MOVES:
             return  # it has failed already: this is its process's end
         self._move("fail")
-        self._refusal = reason
+        self.refusal = reason
         kind = type(reason).__name__
         self._zygote.log("ERROR", str(reason), event="load_failed", model=self.name, status=reason.status, type=kind)
         self._family.kill()
@@ -344,8 +344,8 @@ class Hosted:
             self._answer_refusal(connection)
 
     def _answer_refusal(self, connection: socket.socket) -> None:
-        assert self._refusal is not None
-        send(connection, frames.refusal(self._refusal.status, str(self._refusal)))
+        assert self.refusal is not None
+        send(connection, frames.refusal(self.refusal.status, str(self.refusal)))
         self._connections.refused.append(connection)
 
     def _log_loaded(self, measured: int) -> None:

@@ -23,8 +23,10 @@ from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any, Self
+from typing import Any, Self, TypeVar
 
+T = TypeVar("T")
+_STAYS_AWAY = 0.15  # seconds
 PATIENCE = 30.0  # seconds: how long anything may take before the test says that it did not come
 ECHO = """
 def model_fn(model_dir):
@@ -203,7 +205,9 @@ class Container:
         return self.call("POST", f"/models/{name}/invoke", body, present, timeout)
 
     def models(self) -> list[str]:
-        return [model["modelName"] for model in self.call("GET", "/models").json["models"]]
+        """What is loaded. multi-model-server answers 500 where one of them goes while it counts: it is asked again."""
+        found = until(lambda: [answer for answer in [self.call("GET", "/models")] if answer.status == 200], "a list")
+        return [model["modelName"] for model in found[0].json["models"]]
 
     # Its processes.
 
@@ -227,6 +231,30 @@ class Container:
     @property
     def launchers(self) -> list[int]:
         return descendants(self.java)
+
+
+def until(condition: Callable[[], T], what: str = "the condition") -> T:
+    """Asks until the answer is true, for what no answer and no line of the log tells; it."""
+    end = time.monotonic() + PATIENCE
+    while time.monotonic() < end:
+        if answer := condition():
+            return answer
+    raise AssertionError(f"it did not come: {what}")
+
+
+def until_forgotten(container: Container, name: str) -> None:
+    """After a failed load: multi-model-server answers it first, and forgets the model in the next moment. A call that
+    comes between the two may never be answered. It can be brought back for a moment after that, and is unloaded again:
+    so it must stay away for a while."""
+    since = time.monotonic()
+
+    def stays_away() -> bool:
+        nonlocal since
+        if container.call("GET", f"/models/{name}").status != 404:
+            since = time.monotonic()
+        return time.monotonic() - since > _STAYS_AWAY
+
+    until(stays_away, f"the end of {name}")
 
 
 def free_port() -> int:

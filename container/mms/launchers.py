@@ -13,11 +13,12 @@ for a minute (seen within 3 to 50 loads, with three clients whose loads fail).
 
 from __future__ import annotations
 
+import json
 import os
 import signal
 import stat
 import sys
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -27,11 +28,11 @@ from container.mms.config import FIFO, HANDLER, LOCK
 from container.mms.loopback import Loopback
 from container.zygote import Zygote
 from serving import frames
-from serving.errors import InvalidModel
+from serving.errors import InvalidModel, MedleyError, OutOfMemory, Unavailable
 
 _A_MOMENT, _HANGS_UP = 0.001, 50  # seconds, and how many of them it may take to hang up
 _GHOST_LOOKS = (0.002, 0.01, 0.05, 0.25, 2.0)  # seconds, each after the last
-_UNLOADED = 200
+_OK = 200
 _LEAVES = 5.0  # seconds for multi-model-server to hang up, and to open the last of its files
 
 
@@ -120,18 +121,28 @@ class Launchers:
             self._look_for_ghost(hosted, _GHOST_LOOKS)
 
     def _look_for_ghost(self, hosted: Hosted, looks: Sequence[float]) -> None:
-        """Unloads a model that is brought back a moment after its launcher's end: 404 where it is not there yet."""
+        """Finds out whether the model was brought back a moment after its launcher's end (T7)."""
 
-        def look() -> None:
-            if self._is_alone(hosted):
-                self._loopback.call("DELETE", hosted.name, then=again)
-
-        def again(status: int) -> None:
-            if status != _UNLOADED:
+        def found(status: int, body: bytes) -> None:
+            if status == _OK and _is_ghost(body):
+                self._end_ghost(hosted, looks[1:])
+            else:
                 self._look_for_ghost(hosted, looks[1:])
 
         if looks:
-            self._zygote.loop.after(looks[0], look)
+            self._zygote.loop.after(looks[0], lambda: self._loopback.call("GET", hosted.name, then=found))
+
+    def _end_ghost(self, ghost: Hosted, looks: Sequence[float]) -> None:
+        """Unloads it. It may have taken the place of another model of its name that was loaded in the same moment: that
+        one will never be asked anything. Where it is still loading, its LOAD is answered with an error first: unloaded,
+        it would have no answer at all."""
+        for other in self._same_name(ghost):
+            if other.state in ("starting", "loading"):
+                other.refuse(_contested(ghost))
+            else:
+                self.lost(other)
+            return
+        self._loopback.call("DELETE", ghost.name, then=lambda _status, _body: self._look_for_ghost(ghost, looks))
 
     def _close_ended(self, hosted: Hosted, looks: int) -> None:
         """To unload, multi-model-server hangs up and then ends the launcher: one that has not hung up a while later did
@@ -141,12 +152,12 @@ class Launchers:
             self._zygote.loop.after(_A_MOMENT, lambda: self._close_ended(hosted, looks - 1))
             return
         hosted.close()
-        if not leaving and self._is_alone(hosted):
+        if not leaving and not any(self._same_name(hosted)):
             self._loopback.call("DELETE", hosted.name)
 
-    def _is_alone(self, hosted: Hosted) -> bool:
-        """Whether no other model, loaded meanwhile, has its name: unloading goes by names."""
-        return all(other.name != hosted.name for other in self._zygote.models.values() if other is not hosted)
+    def _same_name(self, hosted: Hosted) -> Iterator[Hosted]:
+        """Models loaded meanwhile under its name: unloading goes by names."""
+        return (other for other in self._zygote.models.values() if other is not hosted and other.name == hosted.name)
 
     # hosted.Door
 
@@ -165,7 +176,7 @@ class Launchers:
 
     def lost(self, hosted: Hosted) -> None:
         self._end_if_it_was_the_one()
-        if self._is_alone(hosted):
+        if not any(self._same_name(hosted)):
             self._loopback.call("DELETE", hosted.name)  # which ends the launcher, where it still knows the model
         self._zygote.loop.after(_LEAVES, hosted.close)
 
@@ -184,6 +195,19 @@ class Launchers:
         """Without multi-model mode a container that has lost its one model is of no use: its end says so."""
         if not self._zygote.settings.multi_model:
             self._zygote.loop.stop()
+
+
+def _contested(ghost: Hosted) -> MedleyError:
+    sentence = "The model's last load, which failed, had not quite ended. Try again."
+    return OutOfMemory(sentence) if isinstance(ghost.refusal, OutOfMemory) else Unavailable(sentence)
+
+
+def _is_ghost(described: bytes) -> bool:
+    """Whether multi-model-server's answer describes a model that it has put back: it is to have no worker."""
+    try:
+        return bool(json.loads(described)["minWorkers"] == 0)
+    except (KeyError, TypeError, ValueError):
+        return False
 
 
 def _unlink(paths: list[Path]) -> None:

@@ -1,10 +1,11 @@
 """Calls from the zygote to its own front: growing a hot model, unloading a lost one.
 
-The zygote has one thread and never waits: a call is a socket in its loop; the answer is read and dropped.
+The zygote has one thread and never waits: a call is a socket in its loop.
 """
 
 import errno
 import os
+import re
 import select
 import socket
 from collections.abc import Callable
@@ -12,15 +13,17 @@ from urllib.parse import quote
 
 from container.zygote import Zygote
 
+_BLANK = b"\r\n\r\n"
+
+Then = Callable[[int, bytes], None]
+
 
 class Loopback:
     def __init__(self, zygote: Zygote, port: int) -> None:
         self._zygote, self._port = zygote, port
 
-    def call(
-        self, method: str, model: str, query: str = "", then: Callable[[int], None] = lambda _status: None
-    ) -> None:
-        """`then` gets the status of the answer; a call that fails is logged, and has none."""
+    def call(self, method: str, model: str, query: str = "", then: Then = lambda _status, _body: None) -> None:
+        """`then` gets the status of the answer and its body; a call that fails has none, and is logged."""
         connection = socket.socket()
         connection.setblocking(False)
         error = connection.connect_ex((self._address(), self._port))
@@ -35,26 +38,38 @@ class Loopback:
         descriptor = connection.fileno()
         self._zygote.loop.watch(descriptor, lambda _events: self._send(connection, data, then), select.EPOLLOUT)
 
-    def _send(self, connection: socket.socket, data: bytes, then: Callable[[int], None] | None) -> None:
+    def _send(self, connection: socket.socket, data: bytes, then: Then) -> None:
         self._zygote.loop.forget(connection.fileno())
         try:
             connection.sendall(data)
         except OSError:
             connection.close()
             return
-        self._zygote.loop.watch(connection.fileno(), lambda _events: self._receive(connection, then))
+        answer = bytearray()
+        self._zygote.loop.watch(connection.fileno(), lambda _events: self._receive(connection, answer, then))
 
-    def _receive(self, connection: socket.socket, then: Callable[[int], None] | None) -> None:
-        """The status line, which comes in one piece; multi-model-server does not always close, so it is done here."""
-        self._zygote.loop.forget(connection.fileno())
+    def _receive(self, connection: socket.socket, answer: bytearray, then: Then) -> None:
+        """Up to the length that the answer says of itself: multi-model-server does not always close."""
         try:
-            words = connection.recv(1 << 12).split(b" ", 2)
+            part = connection.recv(1 << 16)
         except OSError:
-            words = []
+            part = b""
+        answer += part
+        if part and not _is_whole(answer):
+            return
+        self._zygote.loop.forget(connection.fileno())
         connection.close()
-        if then and len(words) > 1 and words[1].isdigit():
-            then(int(words[1]))
+        head, _, body = bytes(answer).partition(_BLANK)
+        words = head.split(b" ", 2)
+        if len(words) > 1 and words[1].isdigit():
+            then(int(words[1]), body)
 
     def _address(self) -> str:
         address = self._zygote.settings.bind_address
         return "127.0.0.1" if address == "0.0.0.0" else address  # noqa: S104
+
+
+def _is_whole(answer: bytes | bytearray) -> bool:
+    head, blank, body = bytes(answer).partition(_BLANK)
+    length = re.search(rb"(?i)\ncontent-length: *(\d+)", head)
+    return bool(blank) and len(body) >= (int(length[1]) if length else 0)

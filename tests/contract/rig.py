@@ -8,7 +8,6 @@ running(VARIABLE="value")     a container with settings of its own
 import os
 import sys
 import tempfile
-import time
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import dataclass
@@ -17,7 +16,7 @@ from pathlib import Path
 from typing import Any
 from urllib.parse import quote
 
-from tests.container import PATIENCE, Answer, Container
+from tests.container import Answer, Container, until
 
 Files = Mapping[str, str | bytes]
 Serve = Callable[..., "Served"]
@@ -91,13 +90,6 @@ def refused(container: Container, files: Files | str) -> tuple[Answer, dict[str,
     assert answer.status != 200
     until(lambda: name not in container.models())  # some are forgotten a moment after the answer
     return answer, container.line(lambda line: line.get("event") == "load_failed" and line.get("model") == name)
-
-
-def until(condition: Callable[[], bool]) -> None:
-    """Asks until it is so: for what neither an answer nor the log tells."""
-    end = time.monotonic() + PATIENCE
-    while not condition():
-        assert time.monotonic() < end, "it never came to be"
 
 
 @contextmanager

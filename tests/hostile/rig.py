@@ -8,17 +8,15 @@ import os
 import select
 import socket
 import threading
-import time
 from collections.abc import Callable, Iterable, Iterator
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import contextmanager
 from pathlib import Path
 from textwrap import dedent
-from typing import Any, Self, TypeVar
+from typing import Any, Self
 
-from tests.container import PATIENCE, Answer, Container
+from tests.container import PATIENCE, Answer, Container, T, until, until_forgotten
 
-T = TypeVar("T")
 NEIGHBOUR = "neighbour"
 _BETWEEN_CALLS = 0.01  # seconds: two cores are not for neighbours alone
 
@@ -138,30 +136,15 @@ class Calling:
         return self._future.result(PATIENCE)
 
 
-def until(condition: Callable[[], T], what: str) -> T:
-    """Asks until the answer is true; it."""
-    end = time.monotonic() + PATIENCE
-    while time.monotonic() < end:
-        if answer := condition():
-            return answer
-    raise AssertionError(f"it did not come: {what}")
-
-
-def until_forgotten(container: Container, name: str) -> None:
-    """After a failed load: multi-model-server answers it first, and forgets the model in the next moment. A call that
-    comes between the two is never answered. It can be brought back for a moment after that, and is unloaded again."""
-    path = f"/models/{name}"
-    until(lambda: [container.call("GET", path).status for _ in range(25)] == [404] * 25, f"the end of {name}")
-
-
 def load_when_free(container: Container, name: str) -> Answer:
-    """After a failed load of the name: multi-model-server brings the model back for a moment, in which it is a 409."""
-    answers = [container.load(name)]
+    """After a failed load. multi-model-server brings the model back for a moment, in which a load of it is a 409, a
+    503 where the two have met, or its own 500."""
+    answers = []
 
     def is_free() -> bool:
-        if answers[-1].status == 409:
-            answers.append(container.load(name))
-        return answers[-1].status != 409
+        until_forgotten(container, name)
+        answers.append(container.load(name))
+        return answers[-1].status not in (409, 500, 503)
 
     until(is_free, f"the name {name}")
     return answers[-1]

@@ -6,9 +6,9 @@ from collections import Counter
 from collections.abc import Callable
 from functools import partial
 
-from tests.container import Answer, Container
+from tests.container import Answer, Container, until_forgotten
 
-from .rig import NEIGHBOUR, Bell, Gate, code, neighbours, together, until, until_forgotten
+from .rig import NEIGHBOUR, Bell, Gate, code, neighbours, together, until
 
 THREADS, STEPS = 8, 40
 MANY = 40

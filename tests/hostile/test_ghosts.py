@@ -9,9 +9,9 @@ from pathlib import Path
 
 import pytest
 
-from tests.container import Container, cmdline, gone
+from tests.container import Container, cmdline, gone, until_forgotten
 
-from .rig import NEIGHBOUR, Bell, Calling, code, load_when_free, neighbours, processes_of, until, until_forgotten
+from .rig import NEIGHBOUR, Bell, Calling, code, load_when_free, neighbours, processes_of, until
 
 RAISES = code(load="raise ValueError('broken')")
 FAILURES = {
@@ -132,12 +132,12 @@ def test_launcher_killed_in_a_load_fails_the_load_and_leaves_no_ghost(container:
     statuses: list[int] = []
     with neighbours(container):
         for _ in range(3):
-            load = threading.Thread(target=lambda: statuses.append(load_when_free(container, "cut").status))
+            until_forgotten(container, "cut")
+            load = threading.Thread(target=lambda: statuses.append(container.load("cut").status))
             load.start()
             bell.wait()
             os.kill(_launcher(container, "cut"), signal.SIGKILL)
             load.join()
-            until_forgotten(container, "cut")
     assert all(500 <= status <= 599 for status in statuses), statuses
     container.put("cut", code())
     assert load_when_free(container, "cut").status == 200

@@ -6,9 +6,9 @@ from textwrap import indent
 
 import pytest
 
-from tests.container import Container, gone
+from tests.container import Container, gone, until_forgotten
 
-from .rig import Bell, code, neighbours, processes_of, together, until_forgotten
+from .rig import Bell, code, neighbours, processes_of, together
 
 TOP = """
 kept = []

@@ -6,9 +6,9 @@ from functools import partial
 
 import pytest
 
-from tests.container import ECHO, Container, gone
+from tests.container import ECHO, Container, gone, until_forgotten
 
-from .rig import NEIGHBOUR, Bell, Gate, code, neighbours, together, until_forgotten
+from .rig import NEIGHBOUR, Bell, Gate, code, neighbours, together
 
 BUDGET = 160  # MB
 TOO_MUCH = "bytearray(400 << 20)"

@@ -5,9 +5,9 @@ from pathlib import Path
 
 import pytest
 
-from tests.container import Container, cmdline, gone
+from tests.container import Container, cmdline, gone, until_forgotten
 
-from .rig import Bell, code, descriptors, until, until_forgotten
+from .rig import Bell, code, descriptors, until
 
 CYCLES, WARM_UP = 100, 10
 BUDGET = 160  # MB
