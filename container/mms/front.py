@@ -112,7 +112,7 @@ class Front:
             "PATH": f"{launchers}:{self._environ.get('PATH', os.defpath)}",
         }
         java = subprocess.Popen(
-            config.command(self._settings, self._run_dir),
+            config.command(self._settings, self._run_dir, config.start_options()),
             stdin=subprocess.DEVNULL,
             stdout=subprocess.PIPE,
             stderr=subprocess.STDOUT,

@@ -63,7 +63,7 @@ def test_no_line_is_split_or_empty() -> None:
 
 @given(ANY_SETTINGS)
 def test_java_is_told_its_memory(settings: Settings) -> None:
-    command = config.command(settings, RUN_DIR)
+    command = config.command(settings, RUN_DIR, [])
     heap = next(int(word[4:-1]) for word in command if word.startswith("-Xmx"))
     direct = next(int(word.split("=")[1][:-1]) for word in command if "MaxDirectMemorySize" in word)
     assert heap * MB >= 4 * settings.body_limit
@@ -72,7 +72,7 @@ def test_java_is_told_its_memory(settings: Settings) -> None:
 
 
 def test_java_runs_our_launcher_and_reads_our_config() -> None:
-    command = config.command(Settings(multi_model=True), RUN_DIR)
+    command = config.command(Settings(multi_model=True), RUN_DIR, [])
     assert command[command.index("--python") + 1] == str(RUN_DIR / "bin" / "python")
     assert command[command.index("-f") + 1] == str(RUN_DIR / "config.properties")
     assert Path(command[0]).name == "java"
@@ -80,7 +80,7 @@ def test_java_runs_our_launcher_and_reads_our_config() -> None:
 
 
 def test_java_cannot_reach_out() -> None:
-    words = config.command(Settings(), RUN_DIR)
+    words = config.command(Settings(), RUN_DIR, [])
     for kind in ("http", "https"):
         assert f"-D{kind}.proxyHost=127.0.0.1" in words
     assert "-Dhttp.nonProxyHosts=" in words
@@ -88,7 +88,7 @@ def test_java_cannot_reach_out() -> None:
 
 @pytest.mark.parametrize("multi_model", [True, False])
 def test_one_model_is_named_on_the_command_line_outside_multi_model_mode(multi_model: bool) -> None:
-    command = config.command(Settings(multi_model=multi_model, model_dir=Path("/opt/one")), RUN_DIR)
+    command = config.command(Settings(multi_model=multi_model, model_dir=Path("/opt/one")), RUN_DIR, [])
     assert ("-m" in command) is not multi_model
     assert ("model=/opt/one" in command) is not multi_model
 
