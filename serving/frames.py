@@ -14,7 +14,7 @@ Reading loops to full length; a peer that leaves within a frame is `ConnectionEr
 
 import socket
 import struct
-from collections.abc import Iterable, Mapping
+from collections.abc import Generator, Iterable, Mapping
 from dataclasses import dataclass, field
 
 _INT = struct.Struct("!i")
@@ -184,6 +184,101 @@ def predict_answer(responses: Iterable[Response]) -> bytes:
         parts += (_INT.pack(len(response.body)), response.body)
     parts.append(_END)
     return b"".join(parts)
+
+
+# The front's side.
+
+
+def load_command(name: str, path: str) -> bytes:
+    """LOAD, of a front that leaves everything else to the model process."""
+    return b"".join((b"L", _string(name), _string(path), _INT.pack(1), _string(""), _END, _string("")))
+
+
+def predict_command(request: Request) -> bytes:
+    """PREDICT, with one request."""
+    parts: list[bytes | bytearray] = [b"I", _string(request.id)]
+    for name, value in request.headers.items():
+        parts += (_string(name), _string(value))
+    kind = _string(request.content_type or "")
+    parts += (_END, _string("body"), kind, _INT.pack(len(request.body)), request.body, _END, _END)
+    return b"".join(parts)
+
+
+@dataclass(frozen=True)
+class Answer:
+    """To a command. `code` 200: `responses` are those to its requests; else there are none and `message` says why."""
+
+    code: int
+    message: str
+    responses: list[Response]
+
+
+class AnswerParser:
+    """Takes what comes from a model process, in pieces of any size, and gives an answer when it is whole."""
+
+    def __init__(self) -> None:
+        self._begin()
+
+    def _begin(self) -> None:
+        self._buffer = bytearray()
+        self._fields = _read_answer()
+        self._wanted = next(self._fields)
+
+    def feed(self, data: bytes) -> Answer | None:
+        """The answer that `data` makes whole, or None. Raises ValueError on nonsense, and on more than one answer:
+        nobody has asked for a second."""
+        buffer = self._buffer
+        buffer += data
+        at = 0
+        try:
+            while len(buffer) - at >= self._wanted:
+                taken = bytes(buffer[at : at + self._wanted])
+                at += self._wanted
+                self._wanted = self._fields.send(taken)
+        except StopIteration as end:
+            if len(buffer) > at:
+                raise ValueError("an answer goes on after its end") from None
+            self._begin()
+            answer: Answer = end.value
+            return answer
+        del buffer[:at]
+        return None
+
+
+def _read_answer() -> Generator[int, bytes, Answer]:
+    """Asks for so many bytes, gets them, and returns the answer in the end."""
+    code, message = (yield from _integer()), (yield from _text())
+    responses: list[Response] = []
+    while (length := (yield from _integer())) != -1:
+        if len(responses) == _MOST_ITEMS:
+            raise ValueError("a list of a frame is too long")
+        request_id = (yield from _sized(length)).decode("utf-8", "replace")
+        kind, status, _phrase = (yield from _text()), (yield from _integer()), (yield from _text())
+        count = yield from _integer()
+        if not 0 <= count <= _MOST_ITEMS:
+            raise ValueError(f"an answer says that it has {count} headers")
+        headers = {}
+        for _ in range(count):
+            name = yield from _text()
+            headers[name] = yield from _text()
+        body = yield from _sized((yield from _integer()))
+        responses.append(Response(request_id, body, kind, status, headers))
+    return Answer(code, message, responses)
+
+
+def _integer() -> Generator[int, bytes, int]:
+    value: int = _INT.unpack((yield 4))[0]
+    return value
+
+
+def _text() -> Generator[int, bytes, str]:
+    return (yield from _sized((yield from _integer()))).decode("utf-8", "replace")
+
+
+def _sized(length: int) -> Generator[int, bytes, bytes]:
+    if not 0 <= length <= _MOST_BYTES:
+        raise ValueError(f"a frame says that a field has {length} bytes")
+    return (yield length) if length else b""
 
 
 def _string(text: str) -> bytes:

@@ -25,7 +25,7 @@ import scipy.sparse
 from serving.codecs import Data
 from serving.errors import BadInput, InvalidModel, OutOfMemory
 from serving.frameworks.sklearn import no_such_method, on_one_thread, pickled_class, unpickle
-from serving.frameworks.xgboost_dense import Predict, predictor
+from serving.frameworks.xgboost_dense import Predict, matrix, predictor
 from serving.signature import Signature, conform, numbers
 
 NAME = "xgboost"
@@ -104,7 +104,10 @@ def input_fn(data: Data) -> Any:
     import xgboost
 
     names = [str(name) for name in data.columns] if isinstance(data, pd.DataFrame) else None
-    return xgboost.DMatrix(_floats(data), feature_names=names, nthread=1)
+    rows = _floats(data)
+    if names is None and isinstance(rows, np.ndarray) and rows.ndim == 2:
+        return matrix(rows)
+    return xgboost.DMatrix(rows, feature_names=names, nthread=1)
 
 
 def predict_fn(data: Any, model: Any, method: str | None = None) -> np.ndarray:

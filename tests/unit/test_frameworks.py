@@ -22,6 +22,7 @@ import scipy.sparse
 import xgboost
 from hypothesis import HealthCheck, example, given, settings
 from hypothesis import strategies as st
+from hypothesis.extra.numpy import arrays
 from sklearn.calibration import CalibratedClassifierCV
 from sklearn.compose import ColumnTransformer
 from sklearn.datasets import load_wine
@@ -583,3 +584,29 @@ def test_a_library_that_answers_otherwise_is_asked_the_long_way() -> None:
     predict = xgboost_dense.predictor(strange, "value")
     rows = np.arange(6, dtype=np.float32).reshape(3, 2)
     assert predict(rows).tolist() == predict(rows).tolist() == [0.0, 2.0, 4.0]
+
+
+CELL = st.floats(-1e6, 1e6, width=32) | st.just(np.nan)
+
+
+@settings(max_examples=50, deadline=None)
+@given(arrays(np.float32, st.tuples(st.integers(1, 5), st.just(X.shape[1])), elements=CELL))
+def test_matrix_made_directly_holds_what_the_librarys_own_does(rows: np.ndarray) -> None:
+    ours, theirs = xgboost_dense.matrix(rows), xgboost.DMatrix(rows, nthread=1)
+    assert type(ours) is xgboost.DMatrix
+    assert vars(ours).keys() == vars(theirs).keys()
+    assert ours.get_data().toarray().tobytes() == theirs.get_data().toarray().tobytes()
+    assert BOOSTER.predict(ours).tobytes() == BOOSTER.predict(theirs).tobytes()
+
+
+def test_matrix_is_made_directly_where_the_library_allows_it() -> None:
+    rows = np.asfortranarray(X[:3].astype(np.float32))
+    chosen = xgboost_dense._choose_matrix(rows)
+    assert chosen.__qualname__.startswith("_direct_matrix")
+    assert np.array_equal(BOOSTER.predict(chosen(rows)), BOOSTER.predict(xgboost.DMatrix(rows)))
+
+
+def test_matrix_of_what_the_library_refuses_is_its_own_error() -> None:
+    chosen = xgboost_dense._choose_matrix(X[:1].astype(np.float32))
+    with pytest.raises(xgboost.core.XGBoostError, match="inf"):
+        chosen(np.array([[np.inf]], np.float32))
