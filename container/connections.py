@@ -34,14 +34,16 @@ class Connections:
         self._begun: dict[socket.socket, bytes] = {}
         self._loop, self._asked, self._left = loop, asked, left
         self._listener: socket.socket | None = None
+        self._address = ""
 
     @property
     def any(self) -> bool:
         return bool(self._begun or self.waiting or self.kept or self.refused)
 
     def listen(self, address: str) -> None:
-        """Raises OSError where the address cannot be had."""
+        """For a front that connects. Raises OSError where the address cannot be had."""
         Path(address).unlink(missing_ok=True)
+        self._address = address
         listener = self._listener = socket.socket(socket.AF_UNIX)
         listener.bind(address)
         listener.listen(128)
@@ -53,6 +55,7 @@ class Connections:
         if self._listener:
             self._loop.forget(self._listener.fileno())
             self._listener.close()
+            Path(self._address).unlink(missing_ok=True)
         for connection in [*self._begun, *self.waiting, *self.kept, *self.refused]:
             self.hang_up(connection)
         self._begun.clear()
@@ -72,6 +75,10 @@ class Connections:
             connection, _ = listener.accept()
         except OSError:
             return  # it has left again
+        self.take(connection)
+
+    def take(self, connection: socket.socket) -> None:
+        """A connection that a front has made: its LOAD is to come."""
         connection.setblocking(False)
         self._begun[connection] = b""
         self._loop.watch(connection.fileno(), lambda _events: self._begin(connection))

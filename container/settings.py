@@ -63,6 +63,11 @@ class Settings:
             default_accept=environ.get("SAGEMAKER_DEFAULT_INVOCATIONS_ACCEPT") or cls.default_accept,
         )
 
+    def may_serve(self, path: str) -> bool:
+        """Whether the model in this folder may be loaded: one under the model root, or the one model's."""
+        real = Path(path).resolve()
+        return self.model_root.resolve() in real.parents if self.multi_model else real == self.model_dir.resolve()
+
     def to_json(self) -> str:
         """For the zygote, which must not see the environment that these were read from."""
         return json.dumps(asdict(self), default=str)

@@ -53,7 +53,7 @@ class Zygote:
     budget: Budget
     loop: Loop = field(default_factory=Loop)
     modules: tuple[str, ...] = field(default_factory=usercode.ours)
-    models: dict[str, Hosted] = field(default_factory=dict)
+    models: set[Hosted] = field(default_factory=set)
     dying: list[Hosted] = field(default_factory=list)  # unloaded, with processes that are not gone yet
     waiting: list[tuple[set[Hosted], Callable[[], None]]] = field(default_factory=list)
     numbers: itertools.count[int] = field(default_factory=itertools.count)
@@ -68,7 +68,7 @@ class Zygote:
 
     def sweep(self) -> None:
         """Ends what a process that is gone has left behind."""
-        sweep({child.pid for hosted in (*self.models.values(), *self.dying) for child in hosted.children})
+        sweep({child.pid for hosted in (*self.models, *self.dying) for child in hosted.children})
 
     def memory_came_free(self) -> None:
         """Whoever has waited for a process's end goes on."""
@@ -103,7 +103,7 @@ class Zygote:
     def tick(self) -> None:
         """Looks at every model, and again after a while."""
         self.loop.after(_TICK, self.tick)
-        for hosted in list(self.models.values()):
+        for hosted in list(self.models):
             hosted.look()
 
 
@@ -151,7 +151,7 @@ def main(ready: int, front_bytes: int, lock: Path, enter: Callable[[Zygote], Ent
     os.close(ready)
     zygote.loop.run()
     entrance.close()
-    for hosted in list(zygote.models.values()):
+    for hosted in list(zygote.models):
         hosted.close()
     end_all()
     os._exit(0)
