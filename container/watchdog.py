@@ -34,7 +34,7 @@ class Watchdog:
 
     def look(self) -> None:
         hosted = self._hosted
-        if self._is_abandoned():
+        if not self._door.keeps_broken and self._is_abandoned():  # who keeps callers off keeps no connections meanwhile
             self._seen = float("inf")  # once
             self._door.lost(hosted)
         elif hosted.state in ("loading", "recovering") and time.monotonic() > hosted.deadline:

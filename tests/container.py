@@ -51,6 +51,7 @@ class Answer:
 class Container:
     """`python -m container serve` on a free port of loopback, with a model root of its own."""
 
+    front = "mms"  # of all containers that are made from now on (conftest.py)
     command: Sequence[str] = (sys.executable, "-m", "container", "serve")
 
     def __init__(self, folder: Path, **variables: str) -> None:
@@ -59,6 +60,7 @@ class Container:
         self.port = free_port()
         self.variables = {
             "SAGEMAKER_MULTI_MODEL": "true",
+            "MEDLEY_FRONT": self.front,
             "SAGEMAKER_BIND_TO_PORT": str(self.port),
             "MEDLEY_BIND_ADDRESS": "127.0.0.1",
             "MEDLEY_MODEL_ROOT": str(self.root),
@@ -218,11 +220,17 @@ class Container:
 
     @property
     def zygote(self) -> int:
-        return next(pid for pid in self.processes if b"container.mms.launchers" in cmdline(pid))
+        kinds = (b"container.mms.launchers", b"container.native.entrance")
+        return next(pid for pid in self.processes if any(kind in cmdline(pid) for kind in kinds))
 
     @property
     def java(self) -> int:
         return next(pid for pid in self.processes if b"com.amazonaws.ml.mms.ModelServer" in cmdline(pid))
+
+    @property
+    def http(self) -> int:
+        """The process that speaks HTTP."""
+        return self.java if self.front == "mms" else self.process.pid
 
     @property
     def model_processes(self) -> list[int]:
@@ -230,7 +238,7 @@ class Container:
 
     @property
     def launchers(self) -> list[int]:
-        return descendants(self.java)
+        return descendants(self.java) if self.front == "mms" else []
 
 
 def until(condition: Callable[[], T], what: str = "the condition") -> T:

@@ -15,7 +15,7 @@ GROWTH = 2 << 10  # kB that the zygote may have more: less than half of what a m
 
 
 @pytest.fixture(scope="module")
-def tidy(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Container]:
+def tidy(front: str, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Container]:
     folder = tmp_path_factory.mktemp("tidy")
     (folder / "tmp").mkdir()
     with Container(folder, TMPDIR=str(folder / "tmp"), MEDLEY_MEMORY_BUDGET=f"{BUDGET}m") as container:
@@ -25,11 +25,11 @@ def tidy(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Container]:
 def _traces(container: Container) -> dict[str, object]:
     """All that a model could leave behind."""
     folder = container.root.parent / "tmp"
-    processes = {"zygote": container.zygote, "java": container.java, "supervisor": container.process.pid}
+    processes = {"zygote": container.zygote, "front": container.http, "supervisor": container.process.pid}
     sockets = [line for line in Path("/proc/net/unix").read_text().splitlines() if str(folder) in line]
     return {
         "processes": sorted(container.processes),
-        "zombies": _children(container.zygote) + _children(container.java),
+        "zombies": _children(container.zygote) + _children(container.http),
         "files": sorted(str(path) for path in folder.rglob("*")),
         "sockets": sockets,
         **{f"descriptors of the {name}": descriptors(pid) for name, pid in processes.items()},
@@ -114,11 +114,11 @@ def test_deaths_in_predictions_leave_nothing(tidy: Container) -> None:
     tidy.load("dying")
     assert tidy.invoke("dying", b"die").status == 502
     assert tidy.invoke("dying", b"x").status == 200
-    before = [descriptors(pid) for pid in (tidy.zygote, tidy.java)]
+    before = [descriptors(pid) for pid in (tidy.zygote, tidy.http)]
     for _ in range(10):
         assert tidy.invoke("dying", b"die").status == 502
         assert tidy.invoke("dying", b"x").status == 200
-    until(lambda: [descriptors(pid) for pid in (tidy.zygote, tidy.java)] == before, "the descriptors of before")
+    until(lambda: [descriptors(pid) for pid in (tidy.zygote, tidy.http)] == before, "the descriptors of before")
     tidy.unload("dying")
 
 

@@ -37,7 +37,7 @@ HANGS = {
 
 
 @pytest.fixture(scope="module")
-def limited(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Container]:
+def limited(front: str, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Container]:
     folder = tmp_path_factory.mktemp("limited")
     with Container(folder, MEDLEY_LOAD_TIMEOUT=str(LIMIT), MEDLEY_PREDICT_TIMEOUT=str(LIMIT)) as container:
         container.put(NEIGHBOUR, {"code/inference.py": ECHO})
