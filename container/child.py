@@ -15,7 +15,7 @@ from pathlib import Path
 from typing import Any
 
 from container.confine import confine
-from serving.board import SLOTS, Board
+from serving.board import IDLE, SLOTS, Board
 from serving.errors import MedleyError
 from serving.process import MESSAGE
 
@@ -59,8 +59,10 @@ class Child:
         return heard
 
     def serve(self, connection: socket.socket) -> int:
-        """Hands a connection over; the slot of the board that it now has. LookupError: all are taken."""
-        slot = min(set(range(SLOTS)) - self.connections.keys(), default=SLOTS)
+        """Hands a connection over; the slot of the board that it now has. LookupError: all are taken. (One whose front
+        has left within a request is, until the process has noticed.)"""
+        free = (slot for slot in range(SLOTS) if slot not in self.connections and self.board.state(slot) == IDLE)
+        slot = next(free, SLOTS)
         if slot == SLOTS:
             raise LookupError("all slots are taken")
         self.connections[slot] = connection

@@ -25,6 +25,8 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Self, TypeVar
 
+from multidict import CIMultiDict
+
 T = TypeVar("T")
 _STAYS_AWAY = 0.15  # seconds
 PATIENCE = 30.0  # seconds: how long anything may take before the test says that it did not come
@@ -172,7 +174,7 @@ class Container:
         try:
             connection.request(method, path, body, dict(headers or {}))
             response = connection.getresponse()
-            return Answer(response.status, dict(response.getheaders()), response.read())
+            return Answer(response.status, CIMultiDict(response.getheaders()), response.read())
         finally:
             connection.close()
 

@@ -19,6 +19,7 @@ from urllib.parse import parse_qs, unquote
 
 from container.log import Log
 from container.native.catalog import Catalog
+from container.native.edge import GONE
 from container.native.errors import MethodNotAllowed, NoSuchCall, NotNow, SlowRequest
 from container.native.model import Model
 from container.native.numbers import CONTENT_TYPE, Numbers
@@ -43,6 +44,7 @@ class Call:
     headers: dict[str, str]
     query: str
     body: bytes
+    gone: list[Callable[[], object]]  # called when the client has left
 
 
 @dataclass(frozen=True)
@@ -72,7 +74,7 @@ class App:
         try:
             verb, name = _route(scope["method"], scope["raw_path"])
             body = await self._read(headers, receive)
-            call = Call(request_id, headers, scope["query_string"].decode("latin-1"), body)
+            call = Call(request_id, headers, scope["query_string"].decode("latin-1"), body, scope[GONE])
             answer = await _VERBS[verb](self, call, name)
         except MedleyError as error:
             answer = _refusal(error, request_id)
@@ -145,6 +147,7 @@ class App:
     async def _invoke(self, call: Call, name: str) -> Answer:
         begin, status = time.monotonic(), 500
         self.catalog.of(name)
+        call.gone.append(_current_task().cancel)  # nobody waits for the answer: an unload need not, either
         try:
             request = Request(call.id, call.headers, call.headers.get("content-type"), call.body)
             response = await self.catalog.invoke(name, request)
@@ -155,6 +158,7 @@ class App:
                 self.log("WARN", str(error), model=name, request_id=call.id, status=status)
             raise
         finally:
+            call.gone.clear()
             self.numbers.invoked(name, status, time.monotonic() - begin)
         return Answer(status, response.body, response.content_type or "", dict(response.headers))
 
@@ -178,6 +182,12 @@ _PLAIN = {
     b"/metrics": {"GET": "metrics"},
 }
 _OF_A_MODEL = {"": {"GET": "describe", "DELETE": "unload"}, "invoke": {"POST": "invoke"}}
+
+
+def _current_task() -> asyncio.Task[Any]:
+    task = asyncio.current_task()
+    assert task is not None
+    return task
 
 
 def _route(method: str, path: bytes) -> tuple[str, str]:
@@ -218,6 +228,7 @@ def _description(model: Model) -> dict[str, Any]:
         "modelUrl": model.url,
         "status": model.state,
         "bytes": model.size,
+        "connections": model.connections,
         "loadedAt": loaded,
     }
 

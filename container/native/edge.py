@@ -6,6 +6,7 @@ time and the size of a body are the app's to bound, which reads it.
 
 import asyncio
 import json
+from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Any
 
@@ -13,6 +14,7 @@ from uvicorn.protocols.http.httptools_impl import HttpToolsProtocol
 
 from serving.errors import MedleyError
 
+GONE = "medley.gone"  # of a request's scope: what to call when its client has left
 _MOST_HEADER_BYTES = 1 << 16
 _STATUS = {400: b"400 Bad Request", 408: b"408 Request Timeout", 431: b"431 Request Header Fields Too Large"}
 _STATUS[503] = b"503 Service Unavailable"
@@ -38,6 +40,7 @@ class Edge(HttpToolsProtocol):
         super().__init__(*arguments, **more)
         self._timer: asyncio.TimerHandle | None = None
         self._reading: asyncio.TimerHandle | None = None
+        self._gone: list[Callable[[], object]] = []
         self._head: int | None = 0  # bytes of headers that are not whole yet
 
     def connection_made(self, transport: asyncio.Transport) -> None:  # type: ignore[override]
@@ -50,6 +53,8 @@ class Edge(HttpToolsProtocol):
         self._stop_timer()
         if self._reading:
             self._reading.cancel()
+        for give_up in self._gone:
+            give_up()
         super().connection_lost(exc)
 
     def data_received(self, data: bytes) -> None:
@@ -60,6 +65,11 @@ class Edge(HttpToolsProtocol):
         super().data_received(data)
         if self._head is not None and self._head > _MOST_HEADER_BYTES:
             self._refuse(431, f"The headers have more than {_MOST_HEADER_BYTES:,} bytes.")
+
+    def on_message_begin(self) -> None:
+        super().on_message_begin()
+        self._gone = []
+        self.scope[GONE] = self._gone  # type: ignore[literal-required]
 
     def on_headers_complete(self) -> None:
         self._head = None

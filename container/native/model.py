@@ -74,6 +74,11 @@ class Model:
         """Requests in the queue."""
         return self._workers.waiting
 
+    @property
+    def connections(self) -> int:
+        """To its processes."""
+        return self._workers.count
+
     def may(self, event: str) -> None:
         """Raises what tells the caller why not."""
         if (self.state, event) not in _MOVES:
@@ -103,7 +108,8 @@ class Model:
             self._workers.release(worker)
         if answer.code != 200:
             raise refused(answer.code, answer.message)
-        if len(answer.responses) != 1:
+        if [response.id for response in answer.responses] != [request.id]:  # of another, that a fork of it has answered
+            worker.abort()
             raise ModelDied("The model's process did not answer the request that it was asked.")
         return answer.responses[0]
 

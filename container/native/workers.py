@@ -41,6 +41,10 @@ class Workers:
     def waiting(self) -> int:
         return len(self._waiting)
 
+    @property
+    def count(self) -> int:
+        return len(self._all)
+
     async def first(self, hand_over: Callable[[socket.socket], None]) -> Answer:
         """The first connection's answer to its LOAD: how the model is loaded."""
         worker = await self._take(hand_over)
