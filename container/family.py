@@ -54,11 +54,13 @@ class Family:
         budget = self._zygote.budget
         budget.reserve(number, memory.estimate(Path(self._path)))
         try:
-            self._adopt(processes.fork(number, (self._path, *_INTERPRETER), self._zygote.live))
+            child = self._zygote.spare.take()
         except OSError as error:
             budget.release(number)
             why = os.strerror(error.errno or 0)
             raise OutOfMemory(f"No process can be started for the model: {why}.") from error
+        child.become(number, (self._path, *_INTERPRETER))
+        self._adopt(child)
 
     def order_load(self) -> None:
         budget = self._zygote.budget

@@ -202,6 +202,7 @@ class Hosted:
 
     def _accept(self, child: Child) -> None:
         """The process may serve."""
+        self._zygote.spare.prepare_soon()
         if child is self._family.first and self.state != "ready":
             self._move("ready")
             self._deaths.loaded()
@@ -287,6 +288,7 @@ class Hosted:
         if (self.state, "fail") not in _MOVES:
             return  # it has failed already: this is its process's end
         self._log_failed(reason)
+        self._zygote.spare.prepare_soon()
         self._family.kill()
         if self.state == "recovering" and self._door.keeps_broken:
             self._break(reason)

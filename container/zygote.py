@@ -33,6 +33,7 @@ from container.loop import Loop
 from container.memory import Budget, killed_for_memory, limit_for_models
 from container.orphans import end_all, sweep
 from container.settings import Settings
+from container.spare import Spare
 from serving import frameworks, usercode
 from serving.board import Board
 from serving.errors import MedleyError
@@ -60,6 +61,9 @@ class Zygote:
     kernel_kills: int = field(default_factory=killed_for_memory)
     said_unconfined: bool = False
 
+    def __post_init__(self) -> None:
+        self.spare = Spare(self)
+
     def live(self, control: socket.socket, board: Board) -> None:
         """A model process's life, in the child."""
         settings = self.settings
@@ -68,7 +72,8 @@ class Zygote:
 
     def sweep(self) -> None:
         """Ends what a process that is gone has left behind."""
-        sweep({child.pid for hosted in (*self.models, *self.dying) for child in hosted.children})
+        children = {child.pid for hosted in (*self.models, *self.dying) for child in hosted.children}
+        sweep(children | self.spare.pids)
 
     def memory_came_free(self) -> None:
         """Whoever has waited for a process's end goes on."""
@@ -147,6 +152,7 @@ def main(ready: int, front_bytes: int, lock: Path, enter: Callable[[Zygote], Ent
     entrance = enter(zygote)
     zygote.loop.watch(0, lambda _events: zygote.loop.stop())
     zygote.tick()
+    zygote.spare.prepare_soon()
     os.write(ready, b"ready")
     os.close(ready)
     zygote.loop.run()

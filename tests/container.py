@@ -27,6 +27,8 @@ from typing import Any, Self, TypeVar
 
 from multidict import CIMultiDict
 
+from container.child import SPARE
+
 T = TypeVar("T")
 _STAYS_AWAY = 0.15  # seconds
 PATIENCE = 30.0  # seconds: how long anything may take before the test says that it did not come
@@ -236,7 +238,8 @@ class Container:
 
     @property
     def model_processes(self) -> list[int]:
-        return descendants(self.zygote)
+        """Of models, and what they have started: not the one that waits for the next model."""
+        return [pid for pid in descendants(self.zygote) if comm(pid) not in ("", SPARE)]
 
     @property
     def launchers(self) -> list[int]:
@@ -284,6 +287,13 @@ def cmdline(pid: int) -> bytes:
         return Path(f"/proc/{pid}/cmdline").read_bytes()
     except OSError:
         return b""
+
+
+def comm(pid: int) -> str:
+    try:
+        return Path(f"/proc/{pid}/comm").read_text().strip()
+    except OSError:
+        return ""
 
 
 def descendants(pid: int) -> list[int]:
