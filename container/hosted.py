@@ -57,6 +57,7 @@ class Hosted:
         self.connections = Connections(zygote.loop, self._asked, self._front_left)
         self.refusal: MedleyError | None = None
         self.deadline = 0.0  # of a load
+        self.stackable = False  # requests of one command are predicted together
         self._zygote, self._door = zygote, door
         self._family = Family(zygote, name, path, self._heard, self._died)
         self._watchdog = Watchdog(self, zygote.settings, door)
@@ -178,6 +179,7 @@ class Hosted:
         quick to know; only where that would be too much, it must measure before the front is answered."""
         if child is self._family.first:
             self._load_ms = float(message["ms"])
+            self.stackable = bool(message["stackable"])
         child.bytes = max(0, int(message["bytes"]))
         try:
             self._zygote.budget.settle(child.number, child.bytes)

@@ -10,8 +10,8 @@ multi-model-server 1.1.11 for the forms that it leaves open.
 
 import asyncio
 import json
+import os
 import time
-import uuid
 from collections.abc import Awaitable, Callable
 from dataclasses import dataclass, field
 from typing import Any
@@ -69,7 +69,7 @@ class App:
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         headers = {name.decode("latin-1"): value.decode("latin-1") for name, value in scope["headers"]}
-        request_id = headers.get("x-request-id") or str(uuid.uuid4())
+        request_id = headers.get("x-request-id") or os.urandom(16).hex()
         body = b""
         try:
             verb, name = _route(scope["method"], scope["raw_path"])
@@ -146,8 +146,8 @@ class App:
 
     async def _invoke(self, call: Call, name: str) -> Answer:
         begin, status = time.monotonic(), 500
-        self.catalog.of(name)
-        call.gone.append(_current_task().cancel)  # nobody waits for the answer: an unload need not, either
+        if not self.catalog.of(name).stackable:  # that are quick, and go in company
+            call.gone.append(_current_task().cancel)  # nobody waits for the answer: an unload need not, either
         try:
             request = Request(call.id, call.headers, call.headers.get("content-type"), call.body)
             response = await self.catalog.invoke(name, request)

@@ -122,7 +122,7 @@ class Catalog:
         model.mended()
 
     def _loaded(self, model: Model, message: dict[str, Any]) -> None:
-        model.size = message["bytes"]
+        model.size, model.stackable = message["bytes"], message["stackable"]
 
     def _lost(self, model: Model, _message: dict[str, Any]) -> None:
         async def lose() -> None:

@@ -89,7 +89,7 @@ class Entrance:
         self._say("mended", self._numbers[hosted])
 
     def loaded(self, hosted: Hosted, size: int) -> None:
-        self._say("loaded", self._numbers[hosted], bytes=size)
+        self._say("loaded", self._numbers[hosted], bytes=size, stackable=hosted.stackable)
 
     def grow(self, hosted: Hosted, connections: int) -> None:
         """The front knows best how many wait."""

@@ -82,6 +82,7 @@ class Front:
                 log_config=None,
                 access_log=False,
                 server_header=False,
+                proxy_headers=False,
                 backlog=2048,
                 timeout_keep_alive=int(settings.idle_timeout),
                 timeout_graceful_shutdown=int(_GRACE),

@@ -1,7 +1,7 @@
 """Between this front and the zygote: a SEQPACKET socket, one JSON object a message, with descriptors.
 
     front    open (name, path; a connection)   connect (a connection)   close
-    zygote   closed   broken (seconds, message)   mended   lost (message)   loaded (bytes)
+    zygote   closed   broken (seconds, message)   mended   lost (message)   loaded (bytes, stackable)
 
 Each message names a life of a model by the front's own number for it: a name has many, one after the other. The end of
 the socket is the end of the peer.

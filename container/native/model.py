@@ -15,6 +15,7 @@ import socket
 import time
 from typing import NoReturn, Protocol
 
+from container.native.batches import Batches
 from container.native.errors import AlreadyLoaded, NotNow, refused
 from container.native.workers import Limits, Workers
 from serving import frames
@@ -56,15 +57,18 @@ class Zygote(Protocol):
 
 
 class Model:
-    """`number`: the link's name for this life. `size`: bytes, as measured. `loaded_at`: seconds since the epoch."""
+    """`number`: the link's name for this life. `size`: bytes, as measured. `stackable`: its process predicts requests
+    together. `loaded_at`: seconds since the epoch."""
 
     def __init__(self, number: int, name: str, url: str, zygote: Zygote, limits: Limits) -> None:
         self.number, self.name, self.url = number, name, url
         self.state = "absent"
         self.size = 0
+        self.stackable = False
         self.loaded_at = 0.0
         self._zygote = zygote
         self._workers = Workers(limits, frames.load_command(name, url), self._connect)
+        self._batches = Batches(self._workers, limits.queue)
         self._closed = asyncio.Event()
         self._loading: asyncio.Task[frames.Answer] | None = None
         self._reason, self._again_at = "", 0.0  # of the monotonic clock
@@ -72,7 +76,7 @@ class Model:
     @property
     def waiting(self) -> int:
         """Requests in the queue."""
-        return self._workers.waiting
+        return self._workers.waiting + self._batches.waiting
 
     @property
     def connections(self) -> int:
@@ -101,9 +105,11 @@ class Model:
     async def invoke(self, request: Request) -> Response:
         """The process's response. Raises what kept it from one."""
         self.may("invoke")
+        if self.stackable:
+            return await self._batches.ask(request)
         worker = await self._workers.turn()
         try:
-            answer = await worker.ask(frames.predict_command(request))
+            answer = await worker.ask(frames.predict_command([request]))
         finally:
             self._workers.release(worker)
         if answer.code != 200:
@@ -117,7 +123,7 @@ class Model:
         """What is under way ends first; what waits, and what comes, is refused. Gone on return."""
         was_loading = self.state == "loading"
         self._move("unload")
-        self._workers.refuse_waiting(lambda: self._why_not("invoke"))
+        self._refuse_waiting()
         if was_loading and self._loading:
             self._loading.cancel()
         else:
@@ -135,7 +141,7 @@ class Model:
             self._move("break")
         self._reason, self._again_at = reason, time.monotonic() + seconds
         self._workers.hang_up()
-        self._workers.refuse_waiting(lambda: self._why_not("invoke"))
+        self._refuse_waiting()
 
     def mended(self) -> None:
         if self.state == "broken":
@@ -145,7 +151,7 @@ class Model:
         """It cannot be had again: as if it had been unloaded."""
         if (self.state, "lose") in _MOVES:
             self._move("lose")
-            self._workers.refuse_waiting(lambda: self._why_not("invoke"))
+            self._refuse_waiting()
             await self._close()
 
     def _open(self, theirs: socket.socket) -> None:
@@ -166,6 +172,10 @@ class Model:
         self._move("fail")
         await self._close()
         raise error
+
+    def _refuse_waiting(self) -> None:
+        for queue in (self._workers, self._batches):
+            queue.refuse_waiting(lambda: self._why_not("invoke"))
 
     def _why_not(self, event: str) -> MedleyError:
         if self.state == "broken" and event == "invoke":

@@ -32,19 +32,23 @@ class Numbers:
         self._seconds = Histogram("medley_request_seconds", words, ("model",), buckets=_SECONDS, registry=registry)
         words = "From a load's request to its answer."
         self._loads = Histogram("medley_load_seconds", words, ("outcome",), buckets=_SECONDS, registry=registry)
-        self._codes: dict[str, set[int]] = {}  # that a model has answered with
+        self._codes: dict[str, dict[int, Counter]] = {}  # that a model has answered with
+        self._latencies: dict[str, Histogram] = {}
 
     def invoked(self, model: str, code: int, seconds: float) -> None:
         """Of a model that is loaded: other names would make labels without end."""
-        self._codes.setdefault(model, set()).add(code)
-        self._requests.labels(model, code).inc()
-        self._seconds.labels(model).observe(seconds)
+        codes = self._codes.setdefault(model, {})
+        if code not in codes:
+            codes[code] = self._requests.labels(model, code)
+            self._latencies[model] = self._seconds.labels(model)
+        codes[code].inc()
+        self._latencies[model].observe(seconds)
 
     def load_ended(self, outcome: str, seconds: float) -> None:
         self._loads.labels(outcome).observe(seconds)
 
     def forget(self, model: str) -> None:
-        if model in self._codes:
+        if self._latencies.pop(model, None):
             self._seconds.remove(model)
         for code in self._codes.pop(model, ()):
             self._requests.remove(model, code)
