@@ -13,7 +13,7 @@ import socket
 from collections.abc import Callable
 from pathlib import Path
 
-from container.loop import Loop
+from container.loop import Fault, Loop
 from serving import frames
 
 _LOAD_FRAME = 1 << 16  # bytes; names and paths are far shorter
@@ -27,12 +27,13 @@ class Connections:
         loop: Loop,
         asked: Callable[[socket.socket, frames.Load], None],
         left: Callable[[socket.socket], None],
+        fault: Fault,
     ) -> None:
         self.waiting: list[socket.socket] = []
         self.kept: list[socket.socket] = []
         self.refused: list[socket.socket] = []
         self._begun: dict[socket.socket, bytes] = {}
-        self._loop, self._asked, self._left = loop, asked, left
+        self._loop, self._asked, self._left, self._fault = loop, asked, left, fault
         self._listener: socket.socket | None = None
         self._address = ""
 
@@ -48,7 +49,7 @@ class Connections:
         listener.bind(address)
         listener.listen(128)
         listener.setblocking(False)
-        self._loop.watch(listener.fileno(), lambda _events: self._accept(listener))
+        self._loop.watch(listener.fileno(), lambda _events: self._accept(listener), fault=self._fault)
 
     def close(self) -> None:
         """Hangs up on everybody here."""
@@ -81,7 +82,7 @@ class Connections:
         """A connection that a front has made: its LOAD is to come."""
         connection.setblocking(False)
         self._begun[connection] = b""
-        self._loop.watch(connection.fileno(), lambda _events: self._begin(connection))
+        self._loop.watch(connection.fileno(), lambda _events: self._begin(connection), fault=self._fault)
 
     def _begin(self, connection: socket.socket) -> None:
         """Reads until LOAD is whole. Who says anything else, or nothing, is hung up on."""
@@ -100,7 +101,8 @@ class Connections:
         if load:
             del self._begun[connection]
             self._loop.forget(connection.fileno())
-            self._loop.watch(connection.fileno(), lambda _events: self._end(connection), select.EPOLLRDHUP)
+            leaves = connection.fileno()
+            self._loop.watch(leaves, lambda _events: self._end(connection), select.EPOLLRDHUP, self._fault)
             self._asked(connection, load)
 
     def _end(self, connection: socket.socket) -> None:

@@ -54,12 +54,12 @@ class Hosted:
     def __init__(self, zygote: Zygote, door: Door, name: str, path: str) -> None:
         self.name, self.path = name, path
         self.state = "starting"
-        self.connections = Connections(zygote.loop, self._asked, self._front_left)
+        self.connections = Connections(zygote.loop, self._asked, self._front_left, self._fault)
         self.refusal: MedleyError | None = None
         self.deadline = 0.0  # of a load
         self.stackable = False  # requests of one command are predicted together
         self._zygote, self._door = zygote, door
-        self._family = Family(zygote, name, path, self._heard, self._died)
+        self._family = Family(zygote, name, path, self._heard, self._died, self._fault)
         self._watchdog = Watchdog(self, zygote.settings, door)
         self._deaths = Deaths()
         self._told_broken = False
@@ -117,6 +117,12 @@ class Hosted:
     def look(self) -> None:
         """The watchdog's."""
         self._watchdog.look()
+
+    def _fault(self, error: Exception) -> None:
+        """Ours, and this model's alone: the others go on."""
+        self._zygote.log("ERROR", f"A fault in hosting the model, which is given up: {error!r}", model=self.name)
+        self._family.kill()
+        self._door.lost(self)
 
     def give_up_load(self) -> None:
         self._fail(LoadTimeout(f"The model was not loaded within {self._zygote.settings.load_timeout:g} s."))
