@@ -260,12 +260,13 @@ def until_forgotten(container: Container, name: str) -> None:
     comes between the two may never be answered. It can be brought back for a moment after that, and is unloaded again:
     so it must stay away for a while."""
     since = time.monotonic()
+    away = _STAYS_AWAY if container.front == "mms" else 0.0
 
     def stays_away() -> bool:
         nonlocal since
         if container.call("GET", f"/models/{name}").status != 404:
             since = time.monotonic()
-        return time.monotonic() - since > _STAYS_AWAY
+        return time.monotonic() - since > away
 
     until(stays_away, f"the end of {name}")
 

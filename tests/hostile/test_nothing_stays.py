@@ -5,7 +5,8 @@ from pathlib import Path
 
 import pytest
 
-from tests.container import Container, cmdline, gone, until_forgotten
+from container.child import SPARE
+from tests.container import Container, cmdline, comm, gone, until_forgotten
 
 from .rig import DEATHS, Bell, code, descriptors, until
 
@@ -28,7 +29,7 @@ def _traces(container: Container) -> dict[str, object]:
     processes = {"zygote": container.zygote, "front": container.http, "supervisor": container.process.pid}
     sockets = [line for line in Path("/proc/net/unix").read_text().splitlines() if str(folder) in line]
     return {
-        "processes": sorted(container.processes),
+        "processes": [pid for pid in sorted(container.processes) if comm(pid) != SPARE],
         "zombies": _children(container.zygote) + _children(container.http),
         "files": sorted(str(path) for path in folder.rglob("*")),
         "sockets": sockets,
@@ -44,8 +45,9 @@ def _empty(container: Container) -> dict[str, object]:
 
 
 def _children(pid: int) -> list[str]:
-    """Also those that have ended and were not reaped."""
-    return [path.read_text() for path in Path(f"/proc/{pid}/task").glob("*/children") if path.read_text()]
+    """Also those that have ended and were not reaped; not the one that waits for the next model."""
+    children = [child for path in Path(f"/proc/{pid}/task").glob("*/children") for child in path.read_text().split()]
+    return [child for child in children if comm(int(child)) != SPARE]
 
 
 def _anonymous(pid: int) -> int:
