@@ -11,7 +11,6 @@ from __future__ import annotations
 
 import gc
 import importlib
-import importlib.util
 import itertools
 import os
 import resource
@@ -111,8 +110,8 @@ def preload(log: Log) -> None:
     """Imports what models will need, once for all of them. Raises what an import raises."""
     begin = time.perf_counter()
     for name, framework in frameworks.FRAMEWORKS.items():
-        if importlib.util.find_spec(framework.PRELOAD[0].partition(".")[0]) is None:
-            log("INFO", f"{name} is not installed: its models will be refused.")
+        if not frameworks.is_installed(framework):
+            log("DEBUG", f"{name} is not installed: its models will be refused.")
             continue
         for module in framework.PRELOAD:
             importlib.import_module(module)
