@@ -23,7 +23,7 @@ from serving.errors import MedleyError, ModelDied, OutOfMemory
 if TYPE_CHECKING:
     from container.zygote import Zygote
 
-_INTERPRETER = (os.__file__, socket.__file__, memory.__file__, frames.__file__)
+INTERPRETER = (os.__file__, socket.__file__, memory.__file__, frames.__file__)
 
 
 class Family:
@@ -54,7 +54,7 @@ class Family:
         budget = self._zygote.budget
         budget.reserve(number, memory.estimate(Path(self._path)))
         try:
-            self._adopt(processes.fork(number, (self._path, *_INTERPRETER), self._zygote.live))
+            self._adopt(processes.fork(number, (self._path, *INTERPRETER), self._zygote.live))
         except OSError as error:
             budget.release(number)
             why = os.strerror(error.errno or 0)

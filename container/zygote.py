@@ -38,7 +38,7 @@ from serving.errors import MedleyError
 from serving.handler import Options
 from serving.process import ModelProcess, Process
 
-_SOURCE_ROOT = Path(__file__).resolve().parent.parent
+SOURCE_ROOT = Path(__file__).resolve().parent.parent
 _TICK = 0.25  # seconds between looks at the boards
 _OWN_PART = 320 << 20  # bytes, beside the front's: this process and its copies of pages, the supervisor, slack
 
@@ -62,8 +62,8 @@ class Zygote:
     def live(self, control: socket.socket, board: Board) -> None:
         """A model process's life, in the child."""
         settings = self.settings
-        options = Options(settings.program, settings.submit_directory, settings.default_accept, settings.body_limit)
-        ModelProcess(control, board, Process(options, _SOURCE_ROOT, self.modules)).run()
+        options = options_of(settings)
+        ModelProcess(control, board, Process(options, SOURCE_ROOT, self.modules)).run()
 
     def sweep(self) -> None:
         """Ends what a process that is gone has left behind."""
@@ -104,6 +104,18 @@ class Zygote:
         self.loop.after(_TICK, self.tick)
         for hosted in list(self.models.values()):
             hosted.look()
+
+
+def options_of(settings: Settings) -> Options:
+    """What of the settings every model process needs."""
+    return Options(
+        settings.program,
+        settings.submit_directory,
+        settings.default_accept,
+        settings.body_limit,
+        settings.pickles,
+        settings.version_skew,
+    )
 
 
 def preload(log: Log) -> None:

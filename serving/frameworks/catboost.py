@@ -11,7 +11,6 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
-from weakref import WeakKeyDictionary
 
 import numpy as np
 import pandas as pd
@@ -43,7 +42,7 @@ class _Traits:
     words: frozenset[int]  # columns of categories and of text
 
 
-_traits_of: "WeakKeyDictionary[Any, _Traits]" = WeakKeyDictionary()
+_KEPT = "_medley_traits"  # an attribute of the model: CatBoost's classes have no hash
 
 
 def detect(path: Path) -> bool:
@@ -128,11 +127,12 @@ def predict_fn(data: Any, model: Any, method: str | None = None) -> np.ndarray:
 
 
 def _traits(model: Any) -> _Traits:
-    if (found := _traits_of.get(model)) is None:
+    found: _Traits | None = vars(model).get(_KEPT)
+    if found is None:
         names: Sequence[str] = model.feature_names_
         unnamed = list(names) == [str(at) for at in range(len(names))]
         words = {*model.get_cat_feature_indices(), *model.get_text_feature_indices()}
-        _traits_of[model] = found = _Traits(
+        vars(model)[_KEPT] = found = _Traits(
             Signature(None if unnamed else tuple(names), len(names)), frozenset(map(int, words))
         )
     return found
