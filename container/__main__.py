@@ -41,7 +41,11 @@ def _check(arguments: Sequence[str]) -> int:
     settings = Settings.read(os.environ)
     one_thread = dict.fromkeys(("OMP_NUM_THREADS", "OPENBLAS_NUM_THREADS", "MKL_NUM_THREADS"), "1")
     own = environment(os.environ, settings.keep_credentials) | one_thread
-    os.execve(sys.executable, [sys.executable, "-m", "container.check", *arguments], own)  # noqa: S606
+    if own != dict(os.environ):
+        os.execve(sys.executable, [sys.executable, "-m", "container", "check", *arguments], own)  # noqa: S606
+    from container import check
+
+    return check.main(settings, arguments)
 
 
 def _version(_arguments: Sequence[str]) -> int:

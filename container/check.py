@@ -12,7 +12,6 @@ import os
 import platform
 import select
 import socket
-import sys
 import tempfile
 import time
 from collections.abc import Iterator, Sequence
@@ -243,8 +242,8 @@ class _Quiet(Log):
         pass
 
 
-def main(arguments: Sequence[str]) -> int:
-    """Prints the report."""
+def main(settings: Settings, arguments: Sequence[str]) -> int:
+    """Prints the report. The environment is what model processes may have."""
     parser = argparse.ArgumentParser("container check", description="Load an artifact as the container would.")
     parser.add_argument("artifact", type=Path, help="a .tar.gz, or the folder of an unpacked one")
     parser.add_argument("--sample", type=Path, help="a request to answer: .csv, .json, .jsonl, .npy, .npz or .libsvm")
@@ -254,13 +253,9 @@ def main(arguments: Sequence[str]) -> int:
     try:
         preload(_Quiet())
         with _unpacked(words.artifact) as folder:
-            report = check(folder, Settings.read(os.environ), words.sample, words.content_type, words.accept)
+            report = check(folder, settings, words.sample, words.content_type, words.accept)
     except (MedleyError, OSError) as error:
         message = str(error) if isinstance(error, MedleyError) else f"{error.filename}: {error.strerror}"
         report = {"error": {"status": getattr(error, "status", 400), "message": message}, "warnings": []}
     print(json.dumps(report, ensure_ascii=False))
     return 0 if report["error"] is None else 1
-
-
-if __name__ == "__main__":
-    sys.exit(main(sys.argv[1:]))

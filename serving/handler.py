@@ -66,7 +66,7 @@ class Handler:
 
     def __init__(self, name: str, folder: Path, options: Options) -> None:
         """Loads the model in `folder`. Raises InvalidModel, OutOfMemory, or what the user's code raises."""
-        self._accept, self._options = options.default_accept, options
+        self._accept, self._options, self._folder = options.default_accept, options, folder
         self._context = Context(name, str(folder), None, 1, None, "1.1.11")
         self._context.metrics = MetricsStore({0: name}, name)
         said = manifest.read(folder)
@@ -126,6 +126,8 @@ class Handler:
             "framework_version": frameworks.version(framework) if framework else None,
             "format": self._manifest.framework,  # of the file; what comes out of a pickle may be another's
             "model_file": self._manifest.model_file,
+            "saved_by": self._manifest.framework_version or self._saved_by(),
+            "estimator": self._manifest.estimator,
             "model": type(self.model).__name__,
             "predict_method": self._manifest.predict_method,
             "methods": list(framework.methods(self.model)) if framework else [],
@@ -134,6 +136,11 @@ class Handler:
             "kinds": None if kinds is None else list(kinds),
             "count": signature.width,
         }
+
+    def _saved_by(self) -> str | None:
+        """The version that the file itself says."""
+        name, file = self._manifest.framework, self._manifest.model_file
+        return frameworks.FRAMEWORKS[name].saved_by(self._folder / file) if name and file else None
 
     # The framework's three steps, apart.
 

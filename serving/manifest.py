@@ -10,6 +10,7 @@ otherwise be silently without effect. Errors are InvalidModel, for the person wh
 import hashlib
 import json
 import os
+import re
 import stat
 from collections.abc import Iterable, Iterator
 from dataclasses import asdict, dataclass, replace
@@ -22,6 +23,7 @@ from serving.typed import Mistake, nearest, shown
 
 NAME = "medley.json"
 FORMAT = 1
+_COLUMN = re.compile(r'\{\n *("name": .*, *)?\n? *("kind": "\w+")\n *\}')
 _LARGEST = 16 << 20  # it has a hash of every file
 Kind = Literal["any", "number", "integer", "boolean", "text", "category", "date"]
 
@@ -62,7 +64,8 @@ class Manifest:
         if self.inputs is not None:
             columns = [{"name": column.name, "kind": column.kind} for column in self.inputs]
             said["inputs"] = [{name: value for name, value in column.items() if value} for column in columns]
-        return json.dumps(said, indent=2, ensure_ascii=False) + "\n"
+        text = json.dumps(said, indent=2, ensure_ascii=False)
+        return _COLUMN.sub(r"{\1\2}", text) + "\n"  # a line for each column
 
 
 def read(folder: Path) -> Manifest:

@@ -34,7 +34,7 @@ _DECOMPRESSORS: dict[bytes, Callable[[], Any]] = {
     b"\xfd7zXZ": lzma.LZMADecompressor,
     b"\x5d\x00": lzma.LZMADecompressor,
 }
-_DAMAGED = (EOFError, zlib.error, lzma.LZMAError, pickle.UnpicklingError)
+DAMAGED = (EOFError, zlib.error, lzma.LZMAError, pickle.UnpicklingError)
 _NOT_THERE = (
     re.compile(r"Can't get attribute '(?P<name>[\w.]+)' on <module '(?P<module>[\w.]+)'"),
     re.compile(r"module '(?P<module>[\w.]+)' has no attribute '(?P<name>\w+)'"),
@@ -55,18 +55,25 @@ def pickled_class(path: Path) -> str | None:
 
     Reads the start of the file, and runs nothing of it.
     """
-    with path.open("rb") as file:
-        content = file.read(_PEEK)
+    content = b""
     try:
-        for magic, decompressor in _DECOMPRESSORS.items():
-            if content.startswith(magic):
-                content = decompressor().decompress(content, _PEEK_INSIDE)
-                break
+        content = pickle_start(path)
         if not content.startswith(b"\x80"):
             return None
         return next(_classes(content[:_PEEK_INSIDE]), "")
-    except (*_DAMAGED, ValueError, IndexError, OSError, struct.error):
+    except (*DAMAGED, ValueError, IndexError, OSError, struct.error):
         return "" if len(content) >= _PEEK_INSIDE else None  # it goes on after the part read here; it is broken
+
+
+def pickle_start(path: Path) -> bytes:
+    """The first bytes, as they are after decompression. Raises what a damaged one raises."""
+    with path.open("rb") as file:
+        content = file.read(_PEEK)
+    for magic, decompressor in _DECOMPRESSORS.items():
+        if content.startswith(magic):
+            unpacked: bytes = decompressor().decompress(content, _PEEK_INSIDE)
+            return unpacked
+    return content
 
 
 def _classes(content: bytes) -> Iterator[str]:
@@ -109,7 +116,7 @@ def unpickle(path: Path, loading: Loading = DEFAULT) -> Any:
         return _load(path)
     except MemoryError:
         raise
-    except _DAMAGED as error:
+    except DAMAGED as error:
         raise InvalidModel("The model file is cut short or damaged: its pickle does not end well.") from error
     except (ImportError, AttributeError) as error:
         raise _not_there(error) from error

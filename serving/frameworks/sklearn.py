@@ -20,7 +20,7 @@ import scipy.sparse
 from serving.codecs import Data
 from serving.errors import BadInput, InvalidModel
 from serving.frameworks.loading import DEFAULT, Loading
-from serving.frameworks.pickles import pickled_class, unpickle
+from serving.frameworks.pickles import DAMAGED, pickle_start, pickled_class, unpickle
 from serving.signature import Signature
 
 NAME = "sklearn"
@@ -40,6 +40,7 @@ _SUFFIXES = (".joblib", ".pkl", ".pickle", ".sav")
 _PLAIN_DATA = ("", "builtins", "collections", "datetime", "joblib", "numpy", "pandas", "scipy")
 _SCALARS = (str, int, float, np.generic)
 _VOCABULARY = 1000  # as many plain values are words or bins, and need not be searched for estimators
+_VERSION = re.compile(rb"_sklearn_version\x94?(?:\x8c.|X.{4})(\d+\.\d+[\w.]*)", re.DOTALL)
 _REQUESTS_FAULT = re.compile("could not convert string|Input X contains|Found unknown categor")
 
 
@@ -51,8 +52,13 @@ def detect(path: Path) -> bool:
     return found.partition(".")[0] not in _PLAIN_DATA
 
 
-def saved_by(_path: Path) -> str | None:
-    return None  # its pickles know, and scikit-learn warns as they load
+def saved_by(path: Path) -> str | None:
+    """What an estimator near the pickle's start says; scikit-learn itself warns of the others as they load."""
+    try:
+        found = _VERSION.search(pickle_start(path))
+    except DAMAGED:
+        return None  # it will not load either
+    return found[1].decode() if found else None
 
 
 def model_fn(path: Path, loading: Loading = DEFAULT) -> Any:
