@@ -27,9 +27,8 @@ _KINDS = {
 
 
 def _sklearn(flavor: dict[str, Any]) -> dict[str, Any]:
-    framework = "skops" if flavor.get("serialization_format") == "skops" else "sklearn"
-    version = None if framework == "skops" else flavor.get("sklearn_version")
-    return {"framework": framework, "model_file": flavor.get("pickled_model"), "framework_version": version}
+    file, version = flavor.get("pickled_model"), flavor.get("sklearn_version")
+    return {"framework": "sklearn", "model_file": file, "framework_version": version}
 
 
 def _xgboost(flavor: dict[str, Any]) -> dict[str, Any]:
@@ -89,6 +88,8 @@ def read(path: Path, folder: Path) -> dict[str, Any]:
             "that is Python code, write code/inference.py with model_fn and predict_fn."
         )
     fields = {field: value for field, value in _FLAVORS[name](flavors[name]).items() if value is not None}
+    if str(fields.get("model_file", "")).endswith(".skops"):  # MLflow 3 saves estimators so, of LightGBM too
+        fields = {"framework": "skops", "model_file": fields["model_file"]}
     if not isinstance(fields.get("model_file"), str):
         raise InvalidModel(f"The file MLmodel does not say which file its flavor {name} is in.")
     fields["model_file"] = (path.parent.relative_to(folder) / fields["model_file"]).as_posix()

@@ -147,7 +147,8 @@ def _is_header(first: list[str], later: Iterable[list[str]], header: bool | None
     cells = [cell.strip() for cell in first]
     numbers = sum(map(is_number, cells))
     if names:
-        known = sum(map(set(names).__contains__, cells))
+        spelled = {*names, *(cell for cell in cells if cell.replace(" ", "_") in names)}  # as LightGBM writes names
+        known = sum(map(spelled.__contains__, cells))
         return (set(cells) == set(names) and numbers < len(cells)) or (not numbers and 2 * known >= len(cells) > 0)
     if numbers or not MISSING.isdisjoint(cells):
         return False
