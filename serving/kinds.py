@@ -103,7 +103,11 @@ _CHECKED_NUMBERS: dict[str, Callable[[np.ndarray, int, Names], None]] = {
 
 
 def _dates(column: "pd.Series[Any]", at: int, names: Names) -> Any:
-    found = pd.to_datetime(column, errors="coerce", format="ISO8601")
+    texts = column.where(column.map(lambda cell: isinstance(cell, str)).astype(bool))  # a number is no date
+    try:
+        found = pd.to_datetime(texts, errors="coerce", format="ISO8601")
+    except ValueError as error:  # of several time zones
+        raise BadInput(f"{place(1, at, names)}: the dates of one request must be of one time zone.") from error
     wrong = (found.isna() & ~column.isna()).to_numpy()
     if wrong.any():
         row = int(np.argmax(wrong))

@@ -18,9 +18,11 @@ import pandas as pd
 import scipy.sparse
 
 from serving.codecs import Data
+from serving.codecs.words import place
 from serving.errors import BadInput, InvalidModel
 from serving.frameworks.loading import DEFAULT, Loading
 from serving.frameworks.pickles import DAMAGED, pickle_start, pickled_class, unpickle
+from serving.kinds import by_place
 from serving.signature import Signature
 
 NAME = "sklearn"
@@ -40,7 +42,8 @@ _SUFFIXES = (".joblib", ".pkl", ".pickle", ".sav")
 _PLAIN_DATA = ("", "builtins", "collections", "datetime", "joblib", "numpy", "pandas", "scipy")
 _SCALARS = (str, int, float, np.generic)
 _VOCABULARY = 1000  # as many plain values are words or bins, and need not be searched for estimators
-_VERSION = re.compile(rb"_sklearn_version\x94?(?:\x8c.|X.{4})(\d+\.\d+[\w.]*)", re.DOTALL)
+_VERSION = re.compile(rb"_sklearn_version(?:\x94|q.)?(?:\x8c(.)|X(.)\0\0\0)", re.DOTALL)  # and a text of that length
+_QUOTED = re.compile(r"'([^']*)'|\"([^\"]*)\"")
 _REQUESTS_FAULT = re.compile("could not convert string|Input X contains|Found unknown categor")
 
 
@@ -55,10 +58,12 @@ def detect(path: Path) -> bool:
 def saved_by(path: Path) -> str | None:
     """What an estimator near the pickle's start says; scikit-learn itself warns of the others as they load."""
     try:
-        found = _VERSION.search(pickle_start(path))
+        start = pickle_start(path)
     except DAMAGED:
         return None  # it will not load either
-    return found[1].decode() if found else None
+    if not (found := _VERSION.search(start)):
+        return None
+    return start[found.end() : found.end() + (found[1] or found[2])[0]].decode("ascii", "replace")
 
 
 def model_fn(path: Path, loading: Loading = DEFAULT) -> Any:
@@ -116,9 +121,26 @@ def predict_fn(data: Any, model: Any, method: str | None = None) -> np.ndarray:
         output = predict(_as_fitted(data, model) if getattr(data, "ndim", 0) == 2 else data)
     except ValueError as error:
         if _REQUESTS_FAULT.search(str(error)):
-            raise BadInput(f"The model cannot use a value: {str(error).partition(chr(10))[0][:200]}") from error
+            reason = str(error).partition("\n")[0][:200]
+            raise BadInput(f"{_place_of(data, str(error))}The model cannot use a value: {reason}") from error
         raise
     return _as_rows(output)
+
+
+def _place_of(data: Any, reason: str) -> str:
+    """Where the value stands that scikit-learn speaks of, where it can be found: `Row 2, column 1 ("age"): `."""
+    if not isinstance(data, np.ndarray | pd.DataFrame) or data.ndim != 2:
+        return ""
+    if "contains NaN" in reason:
+        wrong = pd.isna(data) if isinstance(data, np.ndarray) else data.isna().to_numpy()
+    else:
+        quoted = {word for pair in _QUOTED.findall(reason) for word in pair if word}
+        wrong = np.vectorize(lambda cell: str(cell) in quoted, otypes=[bool])(np.asarray(data, dtype=object))
+    if not wrong.any():
+        return ""
+    row, column = (int(at) for at in np.argwhere(wrong)[0])
+    names = [str(name) for name in data.columns] if isinstance(data, pd.DataFrame) and not by_place(data) else None
+    return f"{place(row + 1, column + 1, names)}: "
 
 
 def _reads_documents(model: Any) -> bool:

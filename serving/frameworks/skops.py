@@ -14,12 +14,12 @@ from typing import Any
 import numpy as np
 
 from serving.codecs import Data
-from serving.codecs.words import listed
 from serving.errors import InvalidModel
 from serving.frameworks import sklearn
 from serving.frameworks.loading import DEFAULT, Loading
 from serving.frameworks.pickles import not_a
 from serving.signature import Signature
+from serving.typed import shown
 
 NAME = "skops"
 LIBRARY = "skops"
@@ -50,9 +50,10 @@ def model_fn(path: Path, loading: Loading = DEFAULT) -> Any:
     try:
         unknown = skops.io.get_untrusted_types(file=path)
         if unknown and not loading.pickles:
+            types = ", ".join(map(shown, sorted(unknown)[:5]))
             raise InvalidModel(
-                f"The model file holds {listed(sorted(unknown))}, which skops does not know as harmless, and this "
-                "container takes nothing else (MEDLEY_PICKLE=refuse)."
+                f"The model file holds {types}, which skops does not know as harmless, and this container takes nothing "
+                "else (MEDLEY_PICKLE=refuse)."
             )
         return sklearn.on_one_thread(skops.io.load(path, trusted=unknown))
     except (zipfile.BadZipFile, KeyError, ValueError, TypeError) as error:

@@ -47,7 +47,10 @@ class Watch:
         self._settle(refuse_only=True)
 
     def __enter__(self) -> Self:
-        self._caught: list[Any] = self._catch.__enter__() or []
+        caught = self._catch.__enter__()
+        assert caught is not None  # it records
+        self._caught: list[Any] = caught
+        warnings.filterwarnings("always", message="Trying to unpickle estimator")
         return self
 
     def __exit__(self, kind: type[BaseException] | None, error: BaseException | None, _: TracebackType | None) -> None:

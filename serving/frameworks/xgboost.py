@@ -82,7 +82,7 @@ def saved_by(path: Path) -> str | None:
         file.seek(max(0, path.stat().st_size - _TAIL))
         end = file.read()
     if found := _JSON_VERSION.search(end):
-        return ".".join(found[1].decode().split(","))
+        return ".".join(part.strip() for part in found[1].decode().split(","))
     if found := _UBJSON_VERSION.search(end):
         return ".".join(str(number) for number in found[1][1::2])
     return None

@@ -440,7 +440,7 @@ def test_a_pipeline_on_named_columns_predicts_from_a_frame(tmp_path: Path) -> No
 @pytest.mark.parametrize("change", [{"age": "old"}, {"city": "Basel"}, {"age": np.nan}])
 def test_a_value_that_a_pipeline_cannot_use_is_the_requests_fault(change: dict[str, Any]) -> None:
     frame, model = churn()
-    with pytest.raises(BadInput, match="The model cannot use a value: "):
+    with pytest.raises(BadInput, match=r"^Row 1, column \d \(\"\w+\"\): The model cannot use a value: "):
         sklearn_.predict_fn(frame.head(2).assign(**change), model)
 
 
