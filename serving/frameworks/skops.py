@@ -52,8 +52,8 @@ def model_fn(path: Path, loading: Loading = DEFAULT) -> Any:
         if unknown and not loading.pickles:
             types = ", ".join(map(shown, sorted(unknown)[:5]))
             raise InvalidModel(
-                f"The model file holds {types}, which skops does not know as harmless, and this container takes nothing "
-                "else (MEDLEY_PICKLE=refuse)."
+                f"The model file holds {types}, which skops does not know as harmless, and this container takes no "
+                "others (MEDLEY_PICKLE=refuse)."
             )
         return sklearn.on_one_thread(skops.io.load(path, trusted=unknown))
     except (zipfile.BadZipFile, KeyError, ValueError, TypeError) as error:
