@@ -2,14 +2,15 @@
 
 import json
 import os
-from collections.abc import Callable
+from collections.abc import AsyncIterator, Callable
 from concurrent.futures import wait
+from contextlib import asynccontextmanager
 from pathlib import Path
 from typing import Any
 
 import pytest
 
-from container.endpoint.loader import Limits
+from container.endpoint.parts import Limits
 from container.endpoint.store import Artifact, FolderStore
 
 from .rig import Rig
@@ -115,12 +116,20 @@ def test_different_models_load_in_parallel_up_to_the_limit(make_rig: MakeRig) ->
     assert [call.result(30) for call in calls] == ["a", "b", "c"]
 
 
-def test_changed_artifact_is_served_from_the_next_call_on_and_the_old_one_unloaded(rig: Rig) -> None:
+def test_old_version_serves_until_the_new_one_is_ready_and_says_so(rig: Rig) -> None:
     rig.put("churn.tar.gz", id="v1")
     assert rig.answerer("churn.tar.gz") == "v1"
     rig.put("churn.tar.gz", id="v2")
-    assert rig.answerer("churn.tar.gz") == "v2"
+    gate = rig.gate("load", "v2")
+    answer = rig.invoke("churn.tar.gz")
+    gate.wait_entered()
+    assert json.loads(answer["Body"])["id"] == "v1"
+    assert answer["ResponseMetadata"]["HTTPHeaders"]["x-medley-stale"] == "a newer version is being loaded"
+    gate.open()
     rig.stub.wait_for("unload", "v1")
+    answer = rig.invoke("churn.tar.gz")
+    assert json.loads(answer["Body"])["id"] == "v2"
+    assert "x-medley-stale" not in answer["ResponseMetadata"]["HTTPHeaders"]
     assert rig.stub.loaded() == {"v2"}
 
 
@@ -130,6 +139,7 @@ def test_old_version_is_unloaded_only_after_its_calls_have_ended(rig: Rig) -> No
     old = rig.threads.submit(rig.answerer, "churn.tar.gz")
     gate.wait_entered()
     rig.put("churn.tar.gz", id="v2")
+    rig.manage("load", "churn.tar.gz")
     assert rig.answerer("churn.tar.gz") == "v2"
     assert rig.stub.count("unload", "v1") == 0
     gate.open()
@@ -138,16 +148,21 @@ def test_old_version_is_unloaded_only_after_its_calls_have_ended(rig: Rig) -> No
     assert rig.stub.count("unload of what is in use", "v1") == 0
 
 
-def test_calls_that_come_while_a_new_version_loads_wait_for_it(rig: Rig) -> None:
+def test_new_version_that_cannot_be_loaded_is_told_and_not_tried_at_every_call(rig: Rig) -> None:
     rig.put("churn.tar.gz", id="v1")
     rig.answerer("churn.tar.gz")
-    rig.put("churn.tar.gz", id="v2")
-    gate = rig.gate("load", "v2")
-    calls = [rig.threads.submit(rig.answerer, "churn.tar.gz") for _ in range(5)]
-    gate.wait_entered()
-    rig.until("churn.tar.gz", in_flight=5)
-    gate.open()
-    assert [call.result(30) for call in calls] == ["v2"] * 5
+    rig.put("churn.tar.gz", id="v2", load_status=400, says="It needs another library.")
+    rig.invoke("churn.tar.gz")
+    rig.until("churn.tar.gz", stale="a newer version could not be loaded")
+    answer = rig.invoke("churn.tar.gz")
+    assert json.loads(answer["Body"])["id"] == "v1"
+    assert answer["ResponseMetadata"]["HTTPHeaders"]["x-medley-stale"] == "a newer version could not be loaded"
+    assert "It needs another library." in rig.listing()["churn.tar.gz"]["refused"]
+    assert rig.stub.count("load", "v2") == 1
+    rig.put("churn.tar.gz", id="v3")
+    rig.invoke("churn.tar.gz")
+    rig.stub.wait_for("unload", "v1")
+    assert rig.answerer("churn.tar.gz") == "v3"
 
 
 def test_version_that_comes_back_while_another_loads_is_not_loaded_twice(rig: Rig) -> None:
@@ -157,15 +172,14 @@ def test_version_that_comes_back_while_another_loads_is_not_loaded_twice(rig: Ri
     kept = first.rename(rig.models / "kept")
     rig.put("churn.tar.gz", id="v2")
     gate = rig.gate("load", "v2")
-    second = rig.threads.submit(rig.answerer, "churn.tar.gz")
+    assert rig.answerer("churn.tar.gz") == "v1"
     gate.wait_entered()
     kept.replace(first)
     assert rig.answerer("churn.tar.gz") == "v1"
     gate.open()
-    assert second.result(30) == "v2"
     rig.stub.wait_for("unload", "v2")
     assert rig.stub.count("load", "v1") == 1
-    assert rig.answerer("churn.tar.gz") == "v1"
+    assert "x-medley-stale" not in rig.invoke("churn.tar.gz")["ResponseMetadata"]["HTTPHeaders"]
 
 
 def test_artifact_that_was_taken_away_is_no_longer_served(rig: Rig) -> None:
@@ -179,8 +193,8 @@ def test_artifact_that_was_taken_away_is_no_longer_served(rig: Rig) -> None:
 
 def test_artifact_that_changes_while_it_is_read_is_refused_for_the_moment(make_rig: MakeRig) -> None:
     class BeingWritten(FolderStore):
-        def find(self, target_model: str) -> Artifact:
-            artifact = super().find(target_model)
+        def known(self, target_model: str) -> Artifact:
+            artifact = super().known(target_model)
             os.utime(artifact.path)
             return artifact
 
@@ -254,17 +268,42 @@ def _errors(rig: Rig, name: str, times: int) -> list[Any]:
     return [call.exception() for call in calls]
 
 
-def test_unpacked_artifacts_stay_only_as_far_as_the_disk_cap_allows(make_rig: MakeRig, tmp_path: Path) -> None:
-    rig = make_rig(spare_bytes=0)
-    rig.put("churn.tar.gz", id="v1")
-    rig.answerer("churn.tar.gz")
-    assert len(_folders(rig)) == 1
-    rig.put("churn.tar.gz", id="v2")
-    rig.answerer("churn.tar.gz")
-    rig.stub.wait_for("unload", "v1")
-    rig.until("churn.tar.gz", state="ready")
+def test_unpacked_artifacts_take_no_more_than_the_disk_cap_in_use_or_not(make_rig: MakeRig) -> None:
+    rig = make_rig(disk=2 * len('{"id": "a"}'))
+    for name in ("a", "b", "c"):
+        rig.put(f"{name}.tar.gz")
+    for name in ("a", "b", "c", "a"):
+        assert rig.answerer(f"{name}.tar.gz") == name
+    assert rig.stub.loaded() == {"a", "c"}
     rig.run(rig.loop.shutdown_default_executor())  # type: ignore[arg-type]
-    assert len(_folders(rig)) == 1
+    assert len(_folders(rig)) == 2
+
+
+def test_artifact_larger_than_the_disk_cap_is_refused_in_words(make_rig: MakeRig) -> None:
+    rig = make_rig(disk=5)
+    rig.put("churn.tar.gz")
+    with pytest.raises(rig.client.exceptions.ValidationError, match="--disk"):
+        rig.invoke("churn.tar.gz")
+    assert _folders(rig) == []
+
+
+def test_unpacking_that_is_given_up_leaves_no_folder(make_rig: MakeRig) -> None:
+    class Waits(FolderStore):
+        """Its archive is never read to its end."""
+
+        @asynccontextmanager
+        async def archive(self, artifact: Artifact) -> AsyncIterator[Path]:
+            yield Path(artifact.path).with_name("slow.fifo")
+
+    rig = make_rig(limits=Limits(load_seconds=0.2), store=Waits)
+    os.mkfifo(rig.models / "slow.fifo")
+    rig.put("slow.tar.gz")
+    with pytest.raises(rig.client.exceptions.ModelError, match="not loaded within"):
+        rig.invoke("slow.tar.gz")
+    with (rig.models / "slow.fifo").open("wb"):  # the thread goes on, into a folder that is no longer there
+        pass
+    rig.run(rig.loop.shutdown_default_executor())  # type: ignore[arg-type]
+    assert _folders(rig) == []
 
 
 def test_unpacked_artifact_that_is_still_there_is_not_unpacked_again(make_rig: MakeRig) -> None:

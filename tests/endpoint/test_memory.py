@@ -5,7 +5,7 @@ from collections.abc import Callable
 
 import pytest
 
-from container.endpoint.loader import Limits
+from container.endpoint.parts import Limits
 
 from .rig import Rig
 
@@ -86,6 +86,7 @@ def test_replaced_version_of_a_pinned_model_makes_room_for_the_new_one(make_rig:
     rig = _with_room_for(make_rig(limits=Limits(pinned=frozenset({"a.tar.gz"}))), 1, "a")
     rig.answerer("a.tar.gz")
     rig.put("a.tar.gz", id="a2")
+    rig.manage("load", "a.tar.gz")
     assert rig.answerer("a.tar.gz") == "a2"
     assert rig.stub.loaded() == {"a2"}
 
