@@ -14,7 +14,7 @@ import threading
 import time
 from collections.abc import AsyncIterator, Callable
 from concurrent.futures import ThreadPoolExecutor
-from contextlib import asynccontextmanager
+from contextlib import asynccontextmanager, closing
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, TypeVar
@@ -24,6 +24,7 @@ from botocore.exceptions import BotoCoreError, ClientError
 
 from serving.errors import MedleyError, ModelNotFound, Unavailable
 
+from .errors import EndpointError
 from .store import SUFFIX, Artifact, Listed, changed, missing
 
 if TYPE_CHECKING:
@@ -87,6 +88,8 @@ class S3Store:
                 raise self._meant(error, artifact.target_model, artifact) from error
             except BotoCoreError as error:
                 raise _unreachable() from error
+            except OSError as error:
+                raise EndpointError(f"The artifact could not be fetched to this disk: {error.strerror}.") from error
             finally:
                 given_up.set()
             yield file
@@ -162,7 +165,7 @@ class S3Store:
 
     def _download(self, artifact: Artifact, file: Path, given_up: threading.Event) -> None:
         answer = self._client.get_object(Bucket=self._bucket, Key=artifact.path, IfMatch=f'"{artifact.version}"')
-        with answer["Body"] as body, file.open("wb") as out:
+        with closing(answer["Body"]) as body, file.open("wb") as out:
             for chunk in body.iter_chunks(_CHUNK):
                 if given_up.is_set() or self._closed.is_set():
                     return

@@ -43,15 +43,22 @@ def runtime(url: str) -> Any:
     return _SESSION.client("sagemaker-runtime", endpoint_url=url, config=_ONCE)
 
 
-def write_artifact(path: Path, behave: dict[str, Any]) -> None:
-    """Put in place whole, as one uploads to S3: a new file each time."""
-    data = json.dumps({"id": path.name.partition(".")[0], **behave}).encode()
-    path.parent.mkdir(parents=True, exist_ok=True)
-    unfinished = path.with_name(path.name + ".unfinished")
-    with tarfile.open(unfinished, "w:gz") as archive:
+def artifact_bytes(name: str, behave: dict[str, Any]) -> bytes:
+    """A .tar.gz for the stub."""
+    data = json.dumps({"id": name.partition(".")[0], **behave}).encode()
+    packed = io.BytesIO()
+    with tarfile.open(fileobj=packed, mode="w:gz") as archive:
         member = tarfile.TarInfo("behave.json")
         member.size = len(data)
         archive.addfile(member, io.BytesIO(data))
+    return packed.getvalue()
+
+
+def write_artifact(path: Path, behave: dict[str, Any]) -> None:
+    """Put in place whole, as one uploads to S3: a new file each time."""
+    path.parent.mkdir(parents=True, exist_ok=True)
+    unfinished = path.with_name(path.name + ".unfinished")
+    unfinished.write_bytes(artifact_bytes(path.name, behave))
     os.replace(unfinished, path)
 
 
@@ -167,15 +174,20 @@ class Rig:
 
         return self.run(give())
 
+    def get(self, path: str) -> Any:
+        """The JSON that is there."""
+
+        async def ask() -> Any:
+            async with aiohttp.ClientSession() as session, session.get(self.url + path) as response:
+                return await response.json()
+
+        return self.run(ask())
+
     def listing(self) -> dict[str, dict[str, Any]]:
         """What GET /models says, by target model; of two versions the one used last."""
 
-        async def ask() -> dict[str, dict[str, Any]]:
-            async with aiohttp.ClientSession() as session, session.get(self.url + "/models") as response:
-                rows = (await response.json())["models"]
-            return {row["target_model"]: row for row in reversed(rows)}
-
-        return self.run(ask())
+        rows = self.get("/models")["models"]
+        return {row["target_model"]: row for row in reversed(rows)}
 
     def until(self, name: str, **wanted: Any) -> None:
         """Ask GET /models again and again until the model's row has these values."""
