@@ -46,11 +46,12 @@ def from_here(headers: Mapping[str, str], peer: str | None) -> bool:
     """Whether whoever asks is on this machine, and no web page of another origin."""
     if not _is_loopback(peer or "") or any(proxy in headers for proxy in _PROXIES):
         return False
-    host = headers.get("Host", "")
-    if not _is_loopback(urlsplit(f"//{host}").hostname or ""):
+    host, origin = headers.get("Host", ""), headers.get("Origin")
+    try:
+        named, asking = urlsplit(f"//{host}").hostname, urlsplit(origin or "").netloc
+    except ValueError:  # brackets that do not close
         return False
-    origin = headers.get("Origin")
-    return origin is None or urlsplit(origin).netloc == host
+    return _is_loopback(named or "") and (origin is None or asking == host)
 
 
 def _carries(headers: Mapping[str, str], token: str) -> bool:

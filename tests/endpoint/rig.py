@@ -129,9 +129,9 @@ class Rig:
         self.cache = CountingCache(self.cache_root, self._disk, self._keep)
         self.metrics, self.tail = Metrics(), Tail()
         platform = Platform(self._store(self.models), self.cache, self._upstream, self.log, self.metrics)
-        self._router = Router(platform, self._limits)
-        endpoint = Endpoint(self._router, self._upstream, self._face)
-        management = Management(endpoint, self._router, self.metrics, self.tail, self._limits.memory)
+        self.router = Router(platform, self._limits)
+        endpoint = Endpoint(self.router, self._upstream, self._face)
+        management = Management(endpoint, self.router, self.metrics, self.tail, self._limits.memory)
         listener = socket.create_server(("127.0.0.1", 0))
         self.url = f"http://127.0.0.1:{listener.getsockname()[1]}"
         self._listening = listening(endpoint, management, listener, self._turnstile)
@@ -139,7 +139,7 @@ class Rig:
 
     async def _stop(self) -> None:
         await self._listening.__aexit__(None, None, None)
-        await self._router.close()
+        await self.router.close()
         await self._upstream.__aexit__()
         await self.container.cleanup()
         await self.loop.shutdown_default_executor()
