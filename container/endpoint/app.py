@@ -41,7 +41,7 @@ VARIANT = "AllTraffic"
 _TARGET_MODEL = istr("X-Amzn-SageMaker-Target-Model")
 _VARIANT_WANTED = istr("X-Amzn-SageMaker-Target-Variant")
 _REQUEST_ID, _INVOKED_VARIANT = istr("x-amzn-RequestId"), istr("x-Amzn-Invoked-Production-Variant")
-_STALE = istr("X-Medley-Stale")
+_COLD, _STALE = istr("X-Medley-Cold"), istr("X-Medley-Stale")
 _PREFIX = "x-amzn-sagemaker-"
 _PASSED_ON = ("content-type", "accept", "x-amzn-trace-id", "traceparent", "tracestate")
 _PASSED_BACK = {
@@ -113,13 +113,19 @@ class Endpoint:
         headers.append((_REQUEST_ID, call.request_id))
         body = await self.body(call.request)
         try:
-            answer, stale = await self._router.invoke(received.get(_TARGET_MODEL), headers, body)
+            reply = await self._router.invoke(received.get(_TARGET_MODEL), headers, body)
         finally:
             self._body_bytes -= len(body)
+        answer = reply.answer
         if not 200 <= answer.status < 300:
             text = words(answer)
             raise ModelError(f"The model answered {answer.status}: {text}", answer.status, text)
-        return _passed_back(answer, call, stale)
+        response = _passed_back(answer, call)
+        if reply.cold:
+            response.headers[_COLD] = "true"
+        if reply.stale:
+            response.headers[_STALE] = reply.stale
+        return response
 
     async def ping(self, call: Call) -> web.Response:
         return _passed_back(await self._upstream.ping(), call)
@@ -227,14 +233,12 @@ def refusal(error: EndpointError, call: Call) -> web.Response:
     return response
 
 
-def _passed_back(answer: Answer, call: Call, stale: str | None = None) -> web.Response:
+def _passed_back(answer: Answer, call: Call) -> web.Response:
     headers: dict[str, str] = {
         name: value for key, name in _PASSED_BACK.items() if (value := answer.headers.get(key)) is not None
     }
     headers[_INVOKED_VARIANT] = VARIANT
     headers[_REQUEST_ID] = call.request_id
-    if stale:
-        headers[_STALE] = stale
     return web.Response(status=answer.status, body=answer.body, headers=headers)
 
 

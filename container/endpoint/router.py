@@ -9,6 +9,7 @@ model then has its own 60 s to answer. Where the container has dropped a model (
 import asyncio
 import time
 from collections.abc import Iterable
+from dataclasses import dataclass
 
 from serving.errors import MedleyError
 
@@ -23,6 +24,15 @@ from .upstream import NOT_FOUND, Answer
 _CATALOGUE_SECONDS = 5.0  # that a listing of the store is good for
 
 
+@dataclass(frozen=True, slots=True)
+class Reply:
+    """`cold`: the call waited for a load. `stale`: why the answer is not of the store's present version."""
+
+    answer: Answer
+    cold: bool
+    stale: str | None
+
+
 class Router:
     """Lives in one event loop. `close` it there."""
 
@@ -35,16 +45,13 @@ class Router:
         self.where = platform.store.where
         platform.metrics.add_gauges(self.listing, lambda: platform.cache.bytes)
 
-    async def invoke(
-        self, target_model: str | None, headers: Iterable[tuple[str, str]], body: bytes
-    ) -> tuple[Answer, str | None]:
-        """The container's answer, of whatever status; and why it is not of the store's present version, where it is
-        not. Raises errors of errors.py and of serving.errors."""
+    async def invoke(self, target_model: str | None, headers: Iterable[tuple[str, str]], body: bytes) -> Reply:
+        """The container's answer, of whatever status. Raises errors of errors.py and of serving.errors."""
         target_model = check_target_model(target_model)
-        model, answer = await self._attempt(target_model, headers, body)
+        model, answer, cold = await self._attempt(target_model, headers, body)
         if answer.status == NOT_FOUND and await self._dropped(model):
-            model, answer = await self._attempt(target_model, headers, body)
-        return answer, model.stale or self._on.store.doubt(target_model)
+            model, answer, cold = await self._attempt(target_model, headers, body)
+        return Reply(answer, cold, model.stale or self._on.store.doubt(target_model))
 
     async def close(self) -> None:
         await self._loader.close()
@@ -108,7 +115,7 @@ class Router:
 
     async def _attempt(
         self, target_model: str, headers: Iterable[tuple[str, str]], body: bytes
-    ) -> tuple[Model, Answer]:
+    ) -> tuple[Model, Answer, bool]:
         model = self._loader.known(target_model)
         if model is None:
             model = await self._loader.find(target_model)
@@ -129,7 +136,7 @@ class Router:
                 await self._loaded(model)
             answer = await self._answer(model, headers, body)
             good = answer.status < 400
-            return model, answer
+            return model, answer, not hit
         finally:
             self._on.metrics.called(target_model, time.monotonic() - began, good)
             self._release(model)
