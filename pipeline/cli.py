@@ -5,6 +5,8 @@ from typing import Annotated
 
 import typer
 
+from pipeline import models_cli
+
 app = typer.Typer(
     no_args_is_help=True,
     add_completion=False,
@@ -39,6 +41,9 @@ def demo(
     from pipeline.demo import show
 
     raise typer.Exit(show.run(keep, port))
+
+
+models_cli.attach(app)
 
 
 def main() -> None:

@@ -93,7 +93,6 @@ class Management:
         more = bool(rows) and rows[-1] is not found[-1]
         return web.json_response(
             {
-                "where": self._router.where,
                 "all": len(listed),
                 "found": len(found),
                 "models": [
@@ -131,7 +130,7 @@ class Management:
         async with self._stream(call, "text/event-stream") as response:
             shown, at = "", time.monotonic()
             while not self._closing.is_set():
-                state = json.dumps({**await self._state(), "may_manage": may_manage})
+                state = json.dumps(await self._state(may_manage))
                 if state != shown:
                     await response.write(f"data: {state}\n\n".encode())
                     shown, at = state, time.monotonic()
@@ -153,7 +152,7 @@ class Management:
                 await response.write(b"".join(lines) if lines else b"")
         return response
 
-    async def _state(self) -> dict[str, object]:
+    async def _state(self, may_manage: bool) -> dict[str, object]:
         rows = self._router.listing()
         try:
             listed: int | None = len(await self._router.catalogue())
@@ -161,7 +160,8 @@ class Management:
             listed = None
         hits, misses = self._metrics.found()
         return {
-            "where": self._router.where,
+            "where": self._router.where if may_manage else None,  # a path is not for everybody
+            "may_manage": may_manage,
             "catalogue": listed,
             "memory": self._memory,
             "hits": hits,
