@@ -1,7 +1,7 @@
 """`medley invoke`, `models`, `load`, `unload`, `pin`, `unpin`, `logs`, `fit`: what people ask a running endpoint.
 
-Answers go to stdout, and what is said about them to stderr. Exit codes: 0 done, 1 refused (the sentence says why), 2 the
-words cannot be meant, 3 no endpoint answers, 4 not now: try again.
+Answers go to stdout, and what is said about them to stderr. Exit codes: 0 done, 1 refused (the sentence says why), 2
+the words cannot be meant, 3 no endpoint answers, 4 not now: try again.
 """
 
 import base64
@@ -142,7 +142,7 @@ def fit(
         try:
             forecast = fitting.forecast(models, available)
         except StartFailed as error:
-            _said.print(f"[red]{error}")
+            _said.print(str(error), style="red", markup=False)
             raise typer.Exit(3) from error
     if as_json:
         _print_json(forecast.told())
@@ -175,7 +175,7 @@ def _failures(as_json: bool) -> Iterator[None]:
         if as_json:
             _print_json({"error": str(error), "code": error.code})
         else:
-            _said.print(f"[red]{error}", markup=True, soft_wrap=True)
+            _said.print(str(error), style="red", markup=False, soft_wrap=True)
         raise typer.Exit(error.code) from None
 
 
