@@ -4,11 +4,13 @@ Beside it stands the plainest proxy that can be made of aiohttp, in the same run
 """
 
 import json
+import os
 import socket
 import subprocess
 import sys
 import tarfile
 import tempfile
+import time
 import urllib.request
 from contextlib import ExitStack
 from pathlib import Path
@@ -72,9 +74,6 @@ def _models(folder: Path) -> Path:
 
 
 def _started(command: list[str], port: int) -> "subprocess.Popen[bytes]":
-    import os
-    import time
-
     process = subprocess.Popen(command, env={**os.environ, "SAGEMAKER_BIND_TO_PORT": str(port)})
     for _ in range(500):
         try:
