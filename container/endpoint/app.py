@@ -14,7 +14,8 @@ import asyncio
 import json
 import logging
 import uuid
-from collections.abc import Awaitable, Callable
+from collections.abc import AsyncIterator, Awaitable, Callable
+from contextlib import asynccontextmanager
 from dataclasses import dataclass, field
 
 from aiohttp import web
@@ -50,6 +51,7 @@ _PASSED_BACK = {
     "x-amzn-sagemaker-new-session-id": istr("X-Amzn-SageMaker-New-Session-Id"),
     "x-amzn-sagemaker-closed-session-id": istr("X-Amzn-SageMaker-Closed-Session-Id"),
 }
+_OPEN_INFERENCE = "/v2/"
 _NOT_FOR_MANY_MODELS = "This call has no TargetModel, so SageMaker does not offer it for multi-model endpoints."
 
 _log = logging.getLogger(__name__)
@@ -111,11 +113,8 @@ class Endpoint:
             raise ValidationError(f'There is one variant here, "{VARIANT}", and not the one that TargetVariant names.')
         headers = [(name, value) for name, value in received.items() if _is_passed_on(name.lower())]
         headers.append((_REQUEST_ID, call.request_id))
-        body = await self.body(call.request)
-        try:
+        async with self.read(call.request) as body:
             reply = await self._router.invoke(received.get(_TARGET_MODEL), headers, body)
-        finally:
-            self._body_bytes -= len(body)
         answer = reply.answer
         if not 200 <= answer.status < 300:
             text = words(answer)
@@ -177,8 +176,16 @@ class Endpoint:
 
         return answer
 
-    async def body(self, request: web.Request) -> bytes:
-        """Counted among the bodies that are held; whoever calls takes it off again when it has been answered."""
+    @asynccontextmanager
+    async def read(self, request: web.Request) -> AsyncIterator[bytes]:
+        """The body, which is counted among those that are held until the block ends."""
+        body = await self._body(request)
+        try:
+            yield body
+        finally:
+            self._body_bytes -= len(body)
+
+    async def _body(self, request: web.Request) -> bytes:
         limit = self._face.body_limit
         expected = limit if request.content_length is None else request.content_length
         if expected > limit:
@@ -222,6 +229,8 @@ def refusal(error: EndpointError, call: Call) -> web.Response:
     members = error.members()
     if isinstance(error, ModelError):
         members["LogStreamArn"] = _log_stream(call.endpoint)
+    if call.request.path.startswith(_OPEN_INFERENCE):
+        members = {"error": str(error)}
     headers = {"x-amzn-ErrorType": error.error_type, _REQUEST_ID: call.request_id}
     if isinstance(error, Overloaded):
         headers["Retry-After"] = str(error.retry_after)

@@ -14,10 +14,10 @@ def rows(roster: Roster, log: ContainerLog, cache: ArtifactCache) -> list[dict[s
     return [
         {
             "target_model": model.artifact.target_model,
-            "model_name": model.name,
+            "model_name": model.alias or model.name,
             "version": model.artifact.version,
             "state": model.state,
-            "bytes": log.of(model.name).bytes,
+            "bytes": log.of(model.alias).bytes,
             "disk_bytes": cache.size(model.name),
             "in_flight": model.in_flight,
             "since": round(model.since, 3),
@@ -27,7 +27,7 @@ def rows(roster: Roster, log: ContainerLog, cache: ArtifactCache) -> list[dict[s
             "pinned": model.artifact.target_model in roster.pinned,
             "stale": model.stale,
             "refused": roster.refused.get(model.artifact.target_model, (None, None))[1] if model.stale else None,
-            "parts": waterfall(model, log.of(model.name)),
+            "parts": waterfall(model, log.of(model.alias)),
         }
         for model in sorted(models, key=lambda model: -model.last_used)
     ]

@@ -8,6 +8,7 @@ the version that it replaces.
 """
 
 import asyncio
+import itertools
 import logging
 import time
 from collections.abc import Coroutine
@@ -21,8 +22,7 @@ from .room import Room
 from .store import Artifact
 from .upstream import CONFLICT, OUT_OF_MEMORY, Answer, words
 
-_LOADED = (200, CONFLICT)  # 409: that name is loaded already; the name is a hash of name and version, so it is this one
-_FORGETS = (0.01, 0.05, 0.2, 0.5, 1.0)
+_LOADED = (200, CONFLICT)  # 409: that name is loaded already, and nobody else has it
 _log = logging.getLogger(__name__)
 
 
@@ -35,6 +35,7 @@ class Loader:
         self.roster = Roster(set(limits.pinned))
         self.room = Room(platform, self.roster, limits.memory)
         self._slots = asyncio.Semaphore(limits.parallel_loads)
+        self._attempts = itertools.count(1)
         self._posts: set[asyncio.Task[Answer]] = set()
         self._chores: set[asyncio.Task[None]] = set()
 
@@ -96,7 +97,7 @@ class Loader:
         name = model_name(artifact)
         model = self.roster.by_name.get(name)  # there already when an artifact came back before it was unloaded
         if model is None:
-            model = self.roster.by_name[name] = Model(artifact, name, self._on.upstream.invoke_path(name))
+            model = self.roster.by_name[name] = Model(artifact, name)
             model.move("load")
             model.load = asyncio.create_task(self._load(model))
         roll[artifact.target_model] = model
@@ -128,6 +129,7 @@ class Loader:
         if error:
             self.room.forget(model)
         else:
+            self.room.holds()
             self._chore(self.room.keep_budget(model, self._limits.sentence_seconds))
         self._unload_unasked(target_model)
 
@@ -154,9 +156,11 @@ class Loader:
         try:
             async with self._slots, asyncio.timeout(seconds):
                 await self._fetch(model)
+                await self.room.ahead(model)
                 began = time.monotonic()
                 answer = await self._post(model)
                 if answer.status == OUT_OF_MEMORY:
+                    self.room.is_full()
                     answer = await self._post_with_room(model)
                 model.parts["load"] = _since(began)
         except MedleyError as error:
@@ -190,38 +194,34 @@ class Loader:
                     break
 
     async def _post(self, model: Model) -> Answer:
-        self._on.log.expect(model.name)
-        post = asyncio.create_task(self._on.upstream.load(model.name, str(self._on.cache.folder(model.name))))
+        """Under a name that is new to the container: multi-model-server forgets a model that failed to load only a
+        moment after its answer, can bring it back, and leaves calls for such a ghost unanswered."""
+        if model.alias:
+            self._on.log.forget(model.alias)
+        model.alias = f"{model.name}{next(self._attempts):x}"
+        model.invoke_path = self._on.upstream.invoke_path(model.alias)
+        self._on.log.expect(model.alias)
+        post = asyncio.create_task(self._on.upstream.load(model.alias, str(self._on.cache.folder(model.name))))
         self._posts.add(post)
         post.add_done_callback(self._posts.discard)
         return await post
 
     async def _post_with_room(self, model: Model) -> Answer:
         async with self.room.lock:
-            answer = await self._post_again(model)  # whoever made room before may have left some
+            answer = await self._post(model)  # whoever made room before may have left some
             while answer.status == OUT_OF_MEMORY and await self.room.make(model, self._posts):
-                answer = await self._post_again(model)
-        return answer
-
-    async def _post_again(self, model: Model) -> Answer:
-        """After a 507: multi-model-server forgets a model that failed to load only a moment after its answer, and
-        until then says that it is there."""
-        for seconds in _FORGETS:
-            answer = await self._post(model)
-            if answer.status != CONFLICT:
-                break
-            await asyncio.sleep(seconds)
+                answer = await self._post(model)
         return answer
 
     async def _refused(self, model: Model, answer: Answer) -> ModelError:
-        said = await self._on.log.why(model.name, self._limits.sentence_seconds)
+        said = await self._on.log.why(model.alias, self._limits.sentence_seconds)
         why = said or words(answer)
         sentence = f'The model "{model.artifact.target_model}" could not be loaded ({answer.status}): {why}'
         return ModelError(sentence, answer.status, why)
 
     async def _undo(self, model: Model) -> None:
         try:
-            await self._on.upstream.unload(model.name)
+            await self._on.upstream.unload(model.alias)
         except MedleyError as error:
             _log.warning("a load that took too long could not be undone: %s", error)
 

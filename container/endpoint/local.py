@@ -31,6 +31,7 @@ from .folders import folder_for
 from .log import ContainerLog
 from .manage import Management
 from .metrics import Metrics
+from .oip import OpenInference
 from .options import LOOPBACK, LocalSettings
 from .parts import Limits, Platform
 from .router import Router
@@ -90,9 +91,11 @@ async def _answer(
     router = Router(platform, _limits(settings))
     endpoint = Endpoint(router, platform.upstream, _face(settings))
     management = Management(endpoint, router, platform.metrics, tail, settings.memory)
+    inference = OpenInference(endpoint, router, platform.upstream)
+    app = endpoint.app(*management.routes(), *inference.routes())
     try:
         await _preload(router, settings, ends)
-        async with listening(endpoint, management, listener, Turnstile(settings.connections, settings.head_seconds)):
+        async with listening(app, management, listener, Turnstile(settings.connections, settings.head_seconds)):
             print(f"{_READY}{await _count(router)} of {settings.models} on {_url(settings, listener)}", flush=True)
             chore = asyncio.create_task(_write_emf(platform.metrics, settings)) if settings.emf else None
             await asyncio.wait(ends, return_when=asyncio.FIRST_COMPLETED)
@@ -104,10 +107,9 @@ async def _answer(
 
 @contextlib.asynccontextmanager
 async def listening(
-    endpoint: Endpoint, management: Management, listener: socket.socket, turnstile: Turnstile
+    app: web.Application, management: Management, listener: socket.socket, turnstile: Turnstile
 ) -> AsyncIterator[None]:
     """Answers on `listener` while the block lasts; then what is in flight is finished."""
-    app = endpoint.app(*management.routes())
     runner = web.AppRunner(app, access_log=None, auto_decompress=False, shutdown_timeout=_DRAIN_SECONDS)
     await runner.setup()
     assert runner.server

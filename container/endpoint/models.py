@@ -46,7 +46,8 @@ class Model:
 
     artifact: Artifact
     name: str
-    invoke_path: bytes
+    alias: str = ""  # the container's key: another one at each POST, so that no load meets what is left of a failed one
+    invoke_path: bytes = b""
     state: State = State.ABSENT
     in_flight: int = 0
     hits: int = 0  # calls that found it ready

@@ -28,11 +28,13 @@ class Room:
         self._on = platform
         self._roster = roster
         self._memory = memory
+        self._most = 0  # bytes that were loaded at the same time
+        self._full = False  # the container has said 507 once
         self.lock = asyncio.Lock()
 
     def cost(self, model: Model) -> int:
-        """Bytes of memory."""
-        return self._on.log.of(model.name).bytes or self._on.cache.size(model.name) or 1
+        """Bytes of memory; of a model that is still loading, what the others take in the mean."""
+        return self._on.log.of(model.alias).bytes or self._guess(model)
 
     async def make(self, wanted: Model, others: set[asyncio.Task[Answer]]) -> bool:
         """For `wanted`, wait until something has been freed, or may have been: a load that is under way (`others`)
@@ -47,11 +49,31 @@ class Room:
             return False
         return True
 
+    def is_full(self) -> None:
+        """The container has answered 507: from now on it is not asked for more than it has once held."""
+        self._full = True
+
+    def holds(self) -> None:
+        """The container holds all that is loaded now."""
+        self._most = max(self._most, self._taken())
+
+    async def ahead(self, wanted: Model) -> None:
+        """Before a load, unload what is idle, as far as it is known that the room will be needed: a load that is
+        refused costs multi-model-server more than one that is not asked for."""
+        budget = self._memory or (self._most if self._full else None)
+        if budget is None:
+            return
+        async with self.lock:
+            while self._taken() > budget and (victim := self._victim(wanted)):
+                if victim.in_flight or _same_name(victim, wanted):
+                    break
+                await asyncio.wait((self.unload(victim, "evicted"),))
+
     async def keep_budget(self, newest: Model, sentence_seconds: float) -> None:
         """After a load: whatever the container itself allows, no more than the budget stays loaded."""
         if self._memory is None:
             return
-        await self._on.log.cost(newest.name, sentence_seconds)
+        await self._on.log.cost(newest.alias, sentence_seconds)
         async with self.lock:
             while self._taken() > self._memory and (victim := self._victim(newest)):
                 await asyncio.wait((self.unload(victim, "evicted"),))
@@ -75,7 +97,7 @@ class Room:
     async def _drain(self, model: Model) -> None:
         await model.idle()
         try:
-            await self._on.upstream.unload(model.name)
+            await self._on.upstream.unload(model.alias)
         except MedleyError as error:
             _log.warning("unloading %s: %s", model.artifact.target_model, error)
         model.move("unloaded")
@@ -84,7 +106,11 @@ class Room:
 
     def _release(self, model: Model) -> None:
         self._on.cache.release(model.name)
-        self._on.log.forget(model.name)
+        self._on.log.forget(model.alias)
+
+    def _guess(self, model: Model) -> int:
+        known = [size for other in self._roster.by_name.values() if (size := self._on.log.of(other.alias).bytes)]
+        return sum(known) // len(known) if known else self._on.cache.size(model.name) or 1
 
     def _taken(self) -> int:
         return sum(self.cost(model) for model in self._roster.by_name.values())

@@ -18,7 +18,7 @@ from .listing import rows
 from .loader import Loader
 from .models import Model, State
 from .parts import Limits, Platform
-from .store import Listed, check_target_model
+from .store import Artifact, Listed, check_target_model
 from .upstream import NOT_FOUND, Answer
 
 _CATALOGUE_SECONDS = 5.0  # that a listing of the store is good for
@@ -102,6 +102,15 @@ class Router:
         """Every model that is not absent, the last used first."""
         return rows(self._loader.roster, self._on.log, self._on.cache)
 
+    async def find(self, target_model: str) -> Artifact:
+        """The version that is in the store. Raises ModelNotFound, Unavailable."""
+        return await self._on.store.find(check_target_model(target_model))
+
+    def state(self, target_model: str) -> str:
+        """Of the version that takes the calls."""
+        model = self._loader.roster.current.get(target_model)
+        return model.state if model else State.ABSENT
+
     async def catalogue(self) -> list[Listed]:
         """All artifacts of the store, as of some seconds ago. Raises Unavailable."""
         async with self._listing:
@@ -170,7 +179,7 @@ class Router:
 
     async def _dropped(self, model: Model) -> bool:
         """Whether the container has no such model; a 404 may also be the model's own answer to its caller."""
-        if model.state is State.READY and (await self._on.upstream.describe(model.name)).status == NOT_FOUND:
+        if model.state is State.READY and (await self._on.upstream.describe(model.alias)).status == NOT_FOUND:
             # Another of the calls that met the same 404 may have found out meanwhile: then it is no longer ready.
             if model.state is State.READY:
                 self._loader.lost(model)

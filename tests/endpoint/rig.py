@@ -25,6 +25,7 @@ from container.endpoint.local import listening
 from container.endpoint.log import ContainerLog
 from container.endpoint.manage import Management
 from container.endpoint.metrics import Metrics
+from container.endpoint.oip import OpenInference
 from container.endpoint.parts import Limits, Platform
 from container.endpoint.router import Router
 from container.endpoint.store import FolderStore, Store
@@ -132,9 +133,11 @@ class Rig:
         self.router = Router(platform, self._limits)
         endpoint = Endpoint(self.router, self._upstream, self._face)
         management = Management(endpoint, self.router, self.metrics, self.tail, self._limits.memory)
+        inference = OpenInference(endpoint, self.router, self._upstream)
+        app = endpoint.app(*management.routes(), *inference.routes())
         listener = socket.create_server(("127.0.0.1", 0))
         self.url = f"http://127.0.0.1:{listener.getsockname()[1]}"
-        self._listening = listening(endpoint, management, listener, self._turnstile)
+        self._listening = listening(app, management, listener, self._turnstile)
         await self._listening.__aenter__()
 
     async def _stop(self) -> None:

@@ -103,7 +103,7 @@ def test_sentence_is_of_this_load_and_not_of_an_earlier_one() -> None:
 
 
 def test_illegal_move_is_named() -> None:
-    model = Model(Artifact("a", "1", ""), "n", b"")
+    model = Model(Artifact("a", "1", ""), "n")
     model.move("load")
     with pytest.raises(RuntimeError, match="loading cannot be drain"):
         model.move("drain")
