@@ -5,6 +5,7 @@ command line is seen by every process of the machine, and is kept from the conta
 """
 
 import argparse
+import os
 import shlex
 import sys
 from collections.abc import Callable, Mapping, Sequence
@@ -14,6 +15,7 @@ from typing import Any
 TOKEN, ADMIN_TOKEN = "MEDLEY_TOKEN", "MEDLEY_ADMIN_TOKEN"
 SECRETS = (TOKEN, ADMIN_TOKEN)
 LOOPBACK = "127.0.0.1"
+_LOADS = max(2, min(8, len(os.sched_getaffinity(0))))  # a load takes a core: more at once only slow calls down
 _UNITS = {"": 1, "k": 1 << 10, "m": 1 << 20, "g": 1 << 30, "t": 1 << 40}
 _EPILOG = (
     f"{TOKEN} in the environment is a token that callers must carry (Authorization: Bearer ...), {ADMIN_TOKEN} one "
@@ -76,7 +78,7 @@ class LocalSettings:
     cache: str | None = field(default=None, metadata=_says("a folder where unpacked artifacts stay for the next start"))
     disk: int = field(default=20 << 30, metadata=_says("for all unpacked artifacts together", size))
     recheck_seconds: float = field(default=2.0, metadata=_says("how old the word of S3 on a version may be", _seconds))
-    parallel_loads: int = field(default=4, metadata=_says("models that are loaded at the same time", _count))
+    parallel_loads: int = field(default=_LOADS, metadata=_says("models that are loaded at the same time", _count))
     queue: int = field(default=2048, metadata=_says("calls that may wait for one model; more get 503", _count))
     connections: int = field(default=4096, metadata=_says("open connections; more get 503", _count))
     body_limit: int = field(default=25 << 20, metadata=_says("the largest request and answer", size))

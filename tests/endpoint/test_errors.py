@@ -75,6 +75,15 @@ def test_other_endpoint_name_is_a_validation_error(make_rig: MakeRig) -> None:
     rig.client.invoke_endpoint(EndpointName="mine", TargetModel="churn.tar.gz", Body=b"1")["Body"].close()
 
 
+def test_variant_that_is_not_there_and_calls_that_many_models_do_not_have_are_refused(rig: Rig) -> None:
+    rig.put("churn.tar.gz")
+    with pytest.raises(rig.client.exceptions.ValidationError, match="variant"):
+        rig.invoke("churn.tar.gz", TargetVariant="Blue")
+    for operation in ("async-invocations", "invocations-response-stream"):
+        status, kind, _ = _post(rig, f"/endpoints/any/{operation}", {})
+        assert (status, kind) == (400, "ValidationError")
+
+
 def test_hostile_archive_is_a_validation_error_and_writes_nothing(rig: Rig) -> None:
     with tarfile.open(rig.models / "evil.tar.gz", "w:gz") as archive:
         member = tarfile.TarInfo("../../escaped")

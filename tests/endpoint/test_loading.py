@@ -1,5 +1,6 @@
 """Models are loaded when they are first asked for, once; and again when their artifact, or the container, changed."""
 
+import asyncio
 import json
 import os
 from collections.abc import AsyncIterator, Callable
@@ -8,6 +9,7 @@ from contextlib import asynccontextmanager
 from pathlib import Path
 from typing import Any
 
+import aiohttp
 import pytest
 
 from container.endpoint.parts import Limits
@@ -27,13 +29,23 @@ def test_model_is_loaded_at_its_first_call_and_not_again(rig: Rig) -> None:
     assert (row["state"], row["hits"], row["misses"], row["in_flight"]) == ("ready", 2, 1, 0)
 
 
-def test_two_hundred_concurrent_first_calls_make_one_load(rig: Rig) -> None:
+def test_a_thousand_concurrent_first_calls_make_one_fetch_and_one_load(rig: Rig) -> None:
     rig.put("churn.tar.gz")
     gate = rig.gate("load", "churn")
-    calls = [rig.threads.submit(rig.answerer, "churn.tar.gz") for _ in range(200)]
-    rig.until("churn.tar.gz", in_flight=200)
+
+    async def call(session: aiohttp.ClientSession) -> str:
+        headers = {"X-Amzn-SageMaker-Target-Model": "churn.tar.gz"}
+        async with session.post(rig.url + "/invocations", data=b"1", headers=headers) as response:
+            return str(json.loads(await response.read())["id"])
+
+    async def crowd() -> list[str]:
+        async with aiohttp.ClientSession(connector=aiohttp.TCPConnector(limit=0)) as session:
+            return list(await asyncio.gather(*(call(session) for _ in range(1000))))
+
+    answers = asyncio.run_coroutine_threadsafe(crowd(), rig.loop)
+    rig.until("churn.tar.gz", in_flight=1000)
     gate.open()
-    assert [call.result(30) for call in calls] == ["churn"] * 200
+    assert answers.result(60) == ["churn"] * 1000
     assert (rig.cache.holds, rig.stub.count("load", "churn")) == (1, 1)
 
 
@@ -47,6 +59,8 @@ def test_request_and_answer_are_passed_on_byte_for_byte(rig: Rig) -> None:
         Accept="application/json;q=0.5",
         CustomAttributes="trace=7",
         InferenceId="id-1",
+        SessionId="session-1",
+        TargetVariant="AllTraffic",
     )
     seen = json.loads(answer["Body"])
     assert bytes.fromhex(seen["body"]) == body
@@ -56,12 +70,22 @@ def test_request_and_answer_are_passed_on_byte_for_byte(rig: Rig) -> None:
         "X-Amzn-SageMaker-Custom-Attributes": "trace=7",
         "X-Amzn-SageMaker-Target-Model": "team/churn.tar.gz",
         "X-Amzn-SageMaker-Inference-Id": "id-1",
+        "X-Amzn-SageMaker-Session-Id": "session-1",
+        "X-Amzn-SageMaker-Target-Variant": "AllTraffic",
         "x-amzn-RequestId": answer["ResponseMetadata"]["RequestId"],
     }
     assert answer["ContentType"].startswith("application/x-echo")
     assert answer["CustomAttributes"] == "from=stub"
     assert answer["InvokedProductionVariant"] == "AllTraffic"
     assert "x-secret-of-the-container" not in answer["ResponseMetadata"]["HTTPHeaders"]
+
+
+def test_every_header_that_boto3_reads_is_passed_back(rig: Rig) -> None:
+    told = "session-2; Expires=2026-01-01T00:00:00Z"
+    rig.put("churn.tar.gz", headers={"X-Amzn-SageMaker-New-Session-Id": told})
+    assert rig.invoke("churn.tar.gz")["NewSessionId"] == told
+    rig.put("other.tar.gz", headers={"X-Amzn-SageMaker-Closed-Session-Id": "session-2"})
+    assert rig.invoke("other.tar.gz")["ClosedSessionId"] == "session-2"
 
 
 def test_large_body_reaches_the_container_whole(rig: Rig) -> None:
