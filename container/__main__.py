@@ -5,7 +5,6 @@ import os
 import sys
 from collections.abc import Callable, Sequence
 from importlib.metadata import version
-from pathlib import Path
 
 from container.confine import hide
 from container.settings import FRONTS, Settings, SettingsError
@@ -24,20 +23,10 @@ def _serve(arguments: Sequence[str]) -> int:
 
 
 def _local(arguments: Sequence[str]) -> int:
-    from container.endpoint.local import LocalSettings, run
+    from container.endpoint.local import run
+    from container.endpoint.options import parse
 
-    parser = argparse.ArgumentParser("container local", description="Serve a folder of models as SageMaker would.")
-    parser.add_argument("--models", type=Path, required=True, help="the folder that holds the .tar.gz files")
-    parser.add_argument("--host", default="127.0.0.1", help="where to listen (default: loopback only)")
-    parser.add_argument("--port", type=int, default=8080, help="0 takes a free one")
-    parser.add_argument("--quiet", action="store_true", help="do not show the container's log")
-    words = parser.parse_args(arguments)
-    settings = Settings.read(os.environ)
-    return run(
-        LocalSettings(
-            models=words.models, host=words.host, port=words.port, quiet=words.quiet, body_limit=settings.body_limit
-        )
-    )
+    return run(parse(arguments, os.environ))
 
 
 def _check(arguments: Sequence[str]) -> int:

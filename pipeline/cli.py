@@ -6,6 +6,8 @@ from typing import Annotated
 
 import typer
 
+from pipeline import models_cli
+
 app = typer.Typer(
     no_args_is_help=True,
     add_completion=False,
@@ -19,17 +21,15 @@ def medley() -> None:
     """Keeps the subcommands' names, however few there are."""
 
 
-@app.command()
-def serve(
-    models: Annotated[Path, typer.Option(help="The folder that holds your models' .tar.gz files.")],
-    port: Annotated[int, typer.Option(min=0, max=65535, help="Where to listen; 0 takes a free port.")] = 8080,
-    host: Annotated[str, typer.Option(help="Other machines reach it only when this is not loopback.")] = "127.0.0.1",
-    quiet: Annotated[bool, typer.Option(help="Do not show the container's log.")] = False,
-) -> None:
-    """Serve a folder of models here, as SageMaker would: boto3's invoke_endpoint(TargetModel=...) works against it."""
+_PASSED_ON = {"allow_extra_args": True, "ignore_unknown_options": True, "help_option_names": []}
+
+
+@app.command(context_settings=_PASSED_ON)
+def serve(context: typer.Context) -> None:
+    """Serve a folder or S3 prefix of models as SageMaker would: boto3's invoke_endpoint works against it."""
     from pipeline import local
 
-    words = local.command(models, host, port, ["--quiet"] if quiet else [])
+    words = local.command(context.args)
     os.execv(words[0], words)  # noqa: S606  signals and the exit status are the endpoint's own
 
 
@@ -72,6 +72,9 @@ def demo(
     from pipeline.demo import show
 
     raise typer.Exit(show.run(keep, port))
+
+
+models_cli.attach(app)
 
 
 def main() -> None:

@@ -1,10 +1,13 @@
-"""The local endpoint as a process of this machine: `python -m container local`, known by its first line and by HTTP."""
+"""The local endpoint as a process of this machine: `python -m container local`, known by its first line and by HTTP.
+
+`Local` cannot leave it behind: the endpoint ends when its stdin does, and that is held open by whoever started it.
+"""
 
 import subprocess
 import sys
 from collections.abc import Sequence
 from pathlib import Path
-from typing import Self
+from typing import Any, Self
 
 _STOP_SECONDS = 30.0  # it finishes what is in flight, and its container has ten seconds
 
@@ -13,36 +16,40 @@ class StartFailed(RuntimeError):
     """The endpoint did not come up; it has said why on stderr."""
 
 
-def command(models: Path, host: str, port: int, options: Sequence[str] = ()) -> list[str]:
-    """The command line that serves the artifacts in `models`. port 0: a free one."""
-    where = ["--models", str(models), "--host", host, "--port", str(port)]
-    return [sys.executable, "-m", "container", "local", *where, *options]
+def command(options: Sequence[str]) -> list[str]:
+    """The command line of an endpoint; `options` as `medley serve --help` lists them."""
+    return [sys.executable, "-m", "container", "local", *options]
 
 
 class Local:
-    """Serves `models` for as long as the `with` block lasts; `url` is where."""
+    """Serves `models` for as long as the `with` block lasts; `url` is where. `how`: more for subprocess.Popen."""
 
     url: str
+    ready_line: str
 
-    def __init__(self, models: Path, port: int = 0) -> None:
-        self._command = command(models, "127.0.0.1", port, ["--quiet"])
+    def __init__(self, models: Path | str, *options: str, port: int = 0, **how: Any) -> None:
+        self._command = command(["--models", str(models), "--port", str(port), "--stop-at-eof", *options])
+        self._how = how
 
     def __enter__(self) -> Self:
-        self.process = subprocess.Popen(self._command, stdout=subprocess.PIPE, text=True)
+        self.process = subprocess.Popen(
+            self._command, stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True, **self._how
+        )
         assert self.process.stdout is not None
-        ready = self.process.stdout.readline()
-        if not ready.startswith("Serving "):
+        self.ready_line = self.process.stdout.readline()
+        if not self.ready_line.startswith("Serving "):
             self.__exit__()
             raise StartFailed("The local endpoint did not start; the lines above say why.")
-        self.url = ready.split()[-1]
+        self.url = self.ready_line.split()[-1]
         return self
 
     def __exit__(self, *_: object) -> None:
-        self.process.terminate()
+        assert self.process.stdin is not None
+        assert self.process.stdout is not None
+        self.process.stdin.close()  # which tells it to stop
         try:
             self.process.wait(_STOP_SECONDS)
         except subprocess.TimeoutExpired:
             self.process.kill()
             self.process.wait()
-        assert self.process.stdout is not None
         self.process.stdout.close()

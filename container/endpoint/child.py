@@ -17,11 +17,13 @@ import sys
 import threading
 from collections import deque
 from collections.abc import Callable, Mapping
+from dataclasses import dataclass
 from typing import Self
 
 from serving.errors import MedleyError
 
 from .errors import EndpointError
+from .options import SECRETS
 from .upstream import Upstream
 
 _PR_SET_PDEATHSIG = 1  # prctl(2)
@@ -34,8 +36,17 @@ class ContainerEnded(EndpointError):
     """The container is gone, or did not come up."""
 
 
+@dataclass(frozen=True)
+class Listeners:
+    """Who hears the container's log: `event` in the event loop, each line that may be one; `line` every line, in the
+    thread that reads them."""
+
+    event: Callable[[bytes], None]
+    line: Callable[[bytes], None]
+
+
 class Child:
-    """One container. `on_event` is called in the event loop with each line of its log that may be an event."""
+    """One container."""
 
     def __init__(self, process: asyncio.subprocess.Process, output: "_Output") -> None:
         self._process = process
@@ -44,7 +55,7 @@ class Child:
 
     @classmethod
     async def start(
-        cls, command: tuple[str, ...], variables: Mapping[str, str], on_event: Callable[[bytes], None], quiet: bool
+        cls, command: tuple[str, ...], variables: Mapping[str, str], listeners: Listeners, quiet: bool
     ) -> Self:
         """Must be called from the process's first thread, before it has others: the kernel ties the death signal to
         the thread, and code runs between fork and exec. Raises ContainerEnded when there is nothing to run."""
@@ -55,7 +66,7 @@ class Child:
                 *command,
                 stdin=asyncio.subprocess.DEVNULL,
                 stdout=into,
-                env={**os.environ, **variables},  # handed on as it is, not read
+                env=_environment(variables),
                 start_new_session=True,
                 preexec_fn=lambda: _end_with(endpoint),
             )
@@ -64,7 +75,7 @@ class Child:
             raise ContainerEnded(f"The container cannot be started: {command[0]}: {error.strerror}.") from error
         finally:
             os.close(into)
-        output = _Output(out, on_event, quiet)
+        output = _Output(out, listeners, quiet)
         output.start()
         return cls(process, output)
 
@@ -112,6 +123,12 @@ async def _pings(upstream: Upstream) -> bool:
         return False
 
 
+def _environment(variables: Mapping[str, str]) -> dict[str, str]:
+    """Handed on as it is, not read; but what callers of the endpoint must show is not the models' to know."""
+    inherited = {name: value for name, value in os.environ.items() if name not in SECRETS}
+    return inherited | dict(variables)
+
+
 def _end_with(endpoint: int) -> None:
     """Runs in the child between fork and exec."""
     _libc.prctl(_PR_SET_PDEATHSIG, signal.SIGTERM)
@@ -125,10 +142,10 @@ class _Output(threading.Thread):
     A thread, since who reads our stderr may be slow: then the container waits, and not the event loop.
     """
 
-    def __init__(self, out: int, on_event: Callable[[bytes], None], quiet: bool) -> None:
+    def __init__(self, out: int, listeners: Listeners, quiet: bool) -> None:
         super().__init__(daemon=True)
         self._out = out
-        self._on_event = on_event
+        self._listeners = listeners
         self._loop = asyncio.get_running_loop()
         self.quiet = quiet
         self.last: deque[bytes] = deque(maxlen=20)
@@ -140,10 +157,11 @@ class _Output(threading.Thread):
 
     def _take(self, line: bytes) -> None:
         self.last.append(line)
+        self._listeners.line(line)
         if not self.quiet:
             with contextlib.suppress(OSError, ValueError):  # our stderr is closed; the container goes on
                 sys.stderr.buffer.write(line)
                 sys.stderr.buffer.flush()
         if b'"event"' in line:
             with contextlib.suppress(RuntimeError):  # the loop is closed: nobody is left to be told
-                self._loop.call_soon_threadsafe(self._on_event, line)
+                self._loop.call_soon_threadsafe(self._listeners.event, line)

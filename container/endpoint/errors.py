@@ -35,6 +35,12 @@ class OversizeBody(ValidationError):
     status = 413
 
 
+class SlowBody(ValidationError):
+    """A request body that did not come in within its time."""
+
+    status = 408
+
+
 class Elsewhere(ValidationError):
     """Not a part of the API."""
 
@@ -72,6 +78,19 @@ class ServiceUnavailable(EndpointError):
 
     status = 503
     error_type = "ServiceUnavailable"
+
+
+class Overloaded(ServiceUnavailable):
+    """More calls than are taken in; the response says when to come again (Retry-After)."""
+
+    retry_after = 1  # seconds
+
+
+class NotAllowed(EndpointError):
+    """The caller has not shown that it may do this. boto3 has no class for it, and raises its ClientError."""
+
+    status = 403
+    error_type = "AccessDeniedException"
 
 
 _NAMED_HERE: dict[type[MedleyError], type[EndpointError]] = {

@@ -1,50 +1,29 @@
-"""Which models are loaded, which are being loaded, and which must go.
+"""Which version of a model takes its calls, and how it is loaded.
 
-Invariants: one unpacking and one POST /models for a version, however many ask; a version that has been replaced takes
-no new call; nothing is unloaded while a call holds it; no model waits for another, but for a place among those loading.
+Invariants: one unpacking and one POST /models for a version, however many ask; the version that is loaded serves until
+a newer one is ready, and says so (`Model.stale`); no model waits for another, but for a place among those loading.
 
-Flow of a load: unpack -> POST /models -> on 507 unload the coldest and try again -> unload the versions it replaces.
+Flow of a load: fetch and unpack -> POST /models -> on 507 make room (room.py) and try again -> take the calls -> unload
+the version that it replaces.
 """
 
 import asyncio
+import itertools
 import logging
 import time
-from dataclasses import dataclass
-from pathlib import Path
+from collections.abc import Coroutine
 
 from serving.errors import MedleyError, ModelNotFound, Unavailable
 
-from .cache import ArtifactCache
 from .errors import NO_ANSWER, EndpointError, ModelError
-from .log import ContainerLog
-from .models import Model, State, model_name
-from .store import Artifact, FolderStore
-from .upstream import CONFLICT, OUT_OF_MEMORY, Answer, Upstream
+from .models import Model, Roster, State, model_name
+from .parts import Limits, Platform
+from .room import Room
+from .store import Artifact
+from .upstream import CONFLICT, OUT_OF_MEMORY, Answer, words
 
-_LOADED = (200, CONFLICT)  # 409: that name is loaded already; the name is a hash of name and version, so it is this one
-_FORGETS = (0.01, 0.05, 0.2, 0.5, 1.0)
+_LOADED = (200, CONFLICT)  # 409: that name is loaded already, and nobody else has it
 _log = logging.getLogger(__name__)
-
-
-@dataclass(frozen=True)
-class Limits:
-    """Seconds and counts; SageMaker's, where it has them."""
-
-    wait_seconds: float = 60.0  # that a call waits for a load
-    load_seconds: float = 360.0
-    sentence_seconds: float = 0.5  # that a failed load waits for the container's log to say why
-    parallel_loads: int = 4
-    pinned: frozenset[str] = frozenset()  # target models that are never unloaded for want of memory
-
-
-@dataclass(frozen=True)
-class Platform:
-    """What is stood on: where artifacts come from, where they are unpacked, the container's two seams."""
-
-    store: FolderStore
-    cache: ArtifactCache
-    upstream: Upstream
-    log: ContainerLog
 
 
 class Loader:
@@ -53,80 +32,123 @@ class Loader:
     def __init__(self, platform: Platform, limits: Limits) -> None:
         self._on = platform
         self._limits = limits
-        self._current: dict[str, Model] = {}  # by target model: where new calls go
-        self._models: dict[str, Model] = {}  # by model name: loading and ready, replaced versions too
-        self._leaving: dict[str, Model] = {}  # by model name: draining
+        self.roster = Roster(set(limits.pinned))
+        self.room = Room(platform, self.roster, limits.memory)
         self._slots = asyncio.Semaphore(limits.parallel_loads)
-        self._room = asyncio.Lock()  # one load at a time makes room, so that none takes what another made
+        self._attempts = itertools.count(1)
         self._posts: set[asyncio.Task[Answer]] = set()
+        self._chores: set[asyncio.Task[None]] = set()
 
-    def model(self, target_model: str) -> Model:
-        """The model of the version that is in the store now, ready or loading. Raises ModelNotFound."""
-        model = self._current.get(target_model)
+    def known(self, target_model: str) -> Model | None:
+        """The model that takes the call, ready or loading; None where the store must be asked. Raises ModelNotFound."""
         try:
-            artifact = self._on.store.find(target_model)
+            artifact = self._on.store.known(target_model)
         except ModelNotFound:
-            if self._current.pop(target_model, None):
-                self._unload_replaced(target_model)
+            self._taken_away(target_model)
             raise
-        if model is None or model.artifact.version != artifact.version:
-            model = self._begin(artifact)
-        return model
+        return self._of(artifact) if artifact else None
+
+    async def find(self, target_model: str) -> Model:
+        """The same, having asked. Raises ModelNotFound, Unavailable."""
+        try:
+            return self._of(await self._on.store.find(target_model))
+        except ModelNotFound:
+            self._taken_away(target_model)
+            raise
 
     def lost(self, model: Model) -> None:
         """The container no longer has it; whoever asks next has it loaded again."""
         model.move("lost")
-        self._forget(model)
+        self.room.forget(model)
 
-    def listing(self) -> list[dict[str, object]]:
-        """Every model that is not absent, the last used first."""
-        models = [*self._models.values(), *self._leaving.values()]
-        began = time.time() - time.monotonic()
-        return [
-            {
-                "target_model": model.artifact.target_model,
-                "model_name": model.name,
-                "state": model.state,
-                "bytes": self._on.log.of(model.name).bytes,
-                "in_flight": model.in_flight,
-                "last_used": round(began + model.last_used, 3),
-                "hits": model.hits,
-                "misses": model.misses,
-                "pinned": model.artifact.target_model in self._limits.pinned,
-            }
-            for model in sorted(models, key=lambda model: -model.last_used)
-        ]
+    def again(self, target_model: str) -> None:
+        """A version that could not be loaded may be tried once more."""
+        self.roster.refused.pop(target_model, None)
 
     async def close(self) -> None:
         """Give up loads and drains: the container ends next, and with it all that it holds."""
-        tasks: list[asyncio.Task[MedleyError | None] | asyncio.Task[None]] = []
-        tasks += [model.load for model in self._models.values() if model.load]
-        tasks += [model.unload for model in self._leaving.values() if model.unload]
+        tasks: list[asyncio.Task[MedleyError | None] | asyncio.Task[None]] = [*self._chores]
+        tasks += [model.load for model in self.roster.by_name.values() if model.load]
+        tasks += [model.unload for model in self.roster.leaving.values() if model.unload]
         for task in tasks:
             task.cancel()
         await asyncio.gather(*tasks, return_exceptions=True)
 
-    # Loading
+    # Versions
 
-    def _begin(self, artifact: Artifact) -> Model:
+    def _of(self, artifact: Artifact) -> Model:
+        current = self.roster.current.get(artifact.target_model)
+        if current is None:
+            return self._begin(artifact, self.roster.current)
+        if current.artifact.version == artifact.version:
+            if current.stale:
+                self._is_current_again(current)
+            return current
+        if current.state is not State.READY:  # an older version that is still loading serves nobody
+            return self._begin(artifact, self.roster.current)
+        if self.roster.refused.get(artifact.target_model, ("", ""))[0] != artifact.version:
+            coming = self.roster.coming.get(artifact.target_model)
+            if coming is None or coming.artifact.version != artifact.version:
+                current.stale = "a newer version is being loaded"
+                self._begin(artifact, self.roster.coming)
+        return current
+
+    def _begin(self, artifact: Artifact, roll: dict[str, Model]) -> Model:
         name = model_name(artifact)
-        model = self._models.get(name)  # there already when an artifact came back before its version was unloaded
+        model = self.roster.by_name.get(name)  # there already when an artifact came back before it was unloaded
         if model is None:
-            model = self._models[name] = Model(artifact, name, self._on.upstream.invoke_url(name))
+            model = self.roster.by_name[name] = Model(artifact, name)
             model.move("load")
             model.load = asyncio.create_task(self._load(model))
-        self._current[artifact.target_model] = model
+        roll[artifact.target_model] = model
         return model
+
+    def _is_current_again(self, model: Model) -> None:
+        """The store has its bytes again; what was to replace it is unloaded when its load has ended."""
+        model.stale = None
+        self.roster.coming.pop(model.artifact.target_model, None)
+        self.roster.refused.pop(model.artifact.target_model, None)
+
+    def _taken_away(self, target_model: str) -> None:
+        for roll in (self.roster.current, self.roster.coming):
+            roll.pop(target_model, None)
+        self._unload_unasked(target_model)
+
+    def _settle(self, model: Model, error: MedleyError | None) -> None:
+        """A load has ended: who takes the calls now?"""
+        target_model = model.artifact.target_model
+        if self.roster.coming.get(target_model) is model:
+            del self.roster.coming[target_model]
+            current = self.roster.current.get(target_model)
+            if error is None and (current is None or current.state is State.READY):
+                self.roster.current[target_model] = model
+            elif error and current:
+                current.stale = "a newer version could not be loaded"
+                self.roster.refused[target_model] = (model.artifact.version, str(error))
+                _log.error('the older version of "%s" serves on: %s', target_model, error)
+        if error:
+            self.room.forget(model)
+        else:
+            self.room.holds()
+            self._chore(self.room.keep_budget(model, self._limits.sentence_seconds))
+        self._unload_unasked(target_model)
+
+    def _unload_unasked(self, target_model: str) -> None:
+        for model in [model for model in self.roster.by_name.values() if model.artifact.target_model == target_model]:
+            asked = (self.roster.current.get(target_model), self.roster.coming.get(target_model))
+            if model.state is State.READY and model not in asked:
+                self.room.unload(model, "replaced")
+
+    # Loading
 
     async def _load(self, model: Model) -> MedleyError | None:
         """Returns what went wrong, since several wait for it and perhaps none."""
-        if (leaving := self._leaving.get(model.name)) and leaving.unload:
+        if (leaving := self.roster.leaving.get(model.name)) and leaving.unload:
             await asyncio.wait((leaving.unload,))
         error = await self._outcome(model)
         model.move("failed" if error else "loaded")
-        if error:
-            self._forget(model)
-        self._unload_replaced(model.artifact.target_model)
+        self._on.metrics.loaded(model.artifact.target_model, error)
+        self._settle(model, error)
         return error
 
     async def _outcome(self, model: Model) -> MedleyError | None:
@@ -134,9 +156,13 @@ class Loader:
         try:
             async with self._slots, asyncio.timeout(seconds):
                 await self._fetch(model)
+                await self.room.ahead(model)
+                began = time.monotonic()
                 answer = await self._post(model)
                 if answer.status == OUT_OF_MEMORY:
+                    self.room.is_full()
                     answer = await self._post_with_room(model)
+                model.parts["load"] = _since(began)
         except MedleyError as error:
             return error
         except TimeoutError:
@@ -149,106 +175,62 @@ class Loader:
         return None if answer.status in _LOADED else await self._refused(model, answer)
 
     async def _fetch(self, model: Model) -> None:
-        artifact = model.artifact
-        await self._on.cache.hold(model.name, Path(artifact.path))
-        if self._on.store.find(artifact.target_model).version != artifact.version:
+        began = time.monotonic()
+        if await self._on.cache.hold_again(model.name):
+            model.parts["fetch"] = _since(began)
+            return
+        try:
+            async with self._on.store.archive(model.artifact) as archive:
+                model.parts["fetch"] = _since(began)
+                began = time.monotonic()
+                await self._on.cache.hold(model.name, archive, model.artifact.target_model)
+                model.parts["unpack"] = _since(began)
+        except (Unavailable, ModelNotFound):  # the bytes are not known to be of this version
             self._on.cache.discard(model.name)
-            raise Unavailable(f'The artifact of "{artifact.target_model}" changed while it was being read. Try again.')
+            raise
+        while self._on.cache.excess:
+            async with self.room.lock:
+                if not await self.room.make(model, set()):
+                    break
 
     async def _post(self, model: Model) -> Answer:
-        self._on.log.expect(model.name)
-        post = asyncio.create_task(self._on.upstream.load(model.name, str(self._on.cache.folder(model.name))))
+        """Under a name that is new to the container: multi-model-server forgets a model that failed to load only a
+        moment after its answer, can bring it back, and leaves calls for such a ghost unanswered."""
+        if model.alias:
+            self._on.log.forget(model.alias)
+        model.alias = f"{model.name}{next(self._attempts):x}"
+        model.invoke_path = self._on.upstream.invoke_path(model.alias)
+        self._on.log.expect(model.alias)
+        post = asyncio.create_task(self._on.upstream.load(model.alias, str(self._on.cache.folder(model.name))))
         self._posts.add(post)
         post.add_done_callback(self._posts.discard)
         return await post
 
+    async def _post_with_room(self, model: Model) -> Answer:
+        async with self.room.lock:
+            answer = await self._post(model)  # whoever made room before may have left some
+            while answer.status == OUT_OF_MEMORY and await self.room.make(model, self._posts):
+                answer = await self._post(model)
+        return answer
+
     async def _refused(self, model: Model, answer: Answer) -> ModelError:
-        said = await self._on.log.why(model.name, self._limits.sentence_seconds)
-        why = said or answer.text
+        said = await self._on.log.why(model.alias, self._limits.sentence_seconds)
+        why = said or words(answer)
         sentence = f'The model "{model.artifact.target_model}" could not be loaded ({answer.status}): {why}'
         return ModelError(sentence, answer.status, why)
 
     async def _undo(self, model: Model) -> None:
         try:
-            await self._on.upstream.unload(model.name)
+            await self._on.upstream.unload(model.alias)
         except MedleyError as error:
             _log.warning("a load that took too long could not be undone: %s", error)
 
-    # Making room
+    def _chore(self, work: Coroutine[None, None, None]) -> None:
+        task = asyncio.create_task(work)
+        self._chores.add(task)
+        task.add_done_callback(self._chores.discard)
 
-    async def _post_with_room(self, model: Model) -> Answer:
-        async with self._room:
-            answer = await self._post_again(model)  # whoever made room before may have left some
-            while answer.status == OUT_OF_MEMORY and await self._make_room():
-                answer = await self._post_again(model)
-        return answer
 
-    async def _post_again(self, model: Model) -> Answer:
-        """After a 507: multi-model-server forgets a model that failed to load only a moment after its answer, and
-        until then says that it is there."""
-        for seconds in _FORGETS:
-            answer = await self._post(model)
-            if answer.status != CONFLICT:
-                break
-            await asyncio.sleep(seconds)
-        return answer
-
-    async def _make_room(self) -> bool:
-        """Wait until something has been freed, or may have been. False when there is nothing left to wait for."""
-        victim = self._victim()
-        leaving = [model.unload for model in self._leaving.values() if model.unload]
-        if victim and not (victim.in_flight and leaving):
-            await asyncio.wait((self._unload(victim),))
-        elif leaving or self._posts:  # a load that is under way becomes a victim, or fails and frees what it took
-            await asyncio.wait(leaving or self._posts, return_when=asyncio.FIRST_COMPLETED)
-        else:
-            return False
-        return True
-
-    def _victim(self) -> Model | None:
-        """A replaced version, else the idle one that was used least recently, else the busy one."""
-        ready = [model for model in self._models.values() if model.state is State.READY and not self._stays(model)]
-        return min(ready, key=lambda m: (self._is_current(m), m.in_flight > 0, m.last_used), default=None)
-
-    def _stays(self, model: Model) -> bool:
-        return model.artifact.target_model in self._limits.pinned and self._is_current(model)
-
-    # Unloading
-
-    def _is_current(self, model: Model) -> bool:
-        return self._current.get(model.artifact.target_model) is model
-
-    def _unload_replaced(self, target_model: str) -> None:
-        versions = [model for model in self._models.values() if model.artifact.target_model == target_model]
-        for model in versions:
-            if model.state is State.READY and not self._is_current(model):
-                self._unload(model)
-
-    def _unload(self, model: Model) -> asyncio.Task[None]:
-        model.move("drain")
-        del self._models[model.name]
-        if self._is_current(model):
-            del self._current[model.artifact.target_model]
-        self._leaving[model.name] = model
-        model.unload = asyncio.create_task(self._drain(model))
-        return model.unload
-
-    async def _drain(self, model: Model) -> None:
-        await model.idle()
-        try:
-            await self._on.upstream.unload(model.name)
-        except MedleyError as error:
-            _log.warning("unloading %s: %s", model.artifact.target_model, error)
-        model.move("unloaded")
-        del self._leaving[model.name]
-        self._release(model)
-
-    def _forget(self, model: Model) -> None:
-        del self._models[model.name]
-        if self._is_current(model):
-            del self._current[model.artifact.target_model]
-        self._release(model)
-
-    def _release(self, model: Model) -> None:
-        self._on.cache.release(model.name)
-        self._on.log.forget(model.name)
+def _since(began: float) -> float:
+    """Milliseconds."""
+    return round((time.monotonic() - began) * 1000, 3)

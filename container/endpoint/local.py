@@ -1,91 +1,80 @@
 """The local endpoint as a process: the container behind it on loopback, the HTTP face before it.
 
-Flow of `run`: bind -> start the container -> wait for its /ping -> listen, and print one line that says where ->
-until SIGTERM, SIGINT, or the container's end -> finish what is in flight -> stop the container -> remove what was
-unpacked. It answers 0 when it was told to end and 1, with a sentence on stderr, when it could not go on.
-
-`LocalEndpoint` is the same for synchronous code (a demonstration, tests): a process of its own, which reads its
-settings from its stdin and ends when that is closed, so that it cannot outlive whoever started it.
+Flow of `run`: bind -> start the container -> wait for its /ping -> load what is to be loaded before the first call ->
+listen, and print one line that says where -> until SIGTERM, SIGINT, SIGHUP, or the container's end -> finish what is in
+flight -> stop the container -> remove what was unpacked. It answers 0 when it was told to end and 1, with a sentence on
+stderr, when it could not go on.
 """
 
 import asyncio
 import contextlib
-import json
 import os
 import random
-import shutil
 import signal
 import socket
-import subprocess
 import sys
-import tempfile
-from collections.abc import Iterator
-from dataclasses import asdict, dataclass, field
+from collections.abc import AsyncIterator, Iterator
 from pathlib import Path
-from typing import Any, Self
+from typing import Any
 
+import uvloop
 from aiohttp import web
 
 from serving.errors import MedleyError
 
+from . import emf
 from .app import Endpoint, Face
 from .cache import ArtifactCache
-from .child import Child, ContainerEnded
-from .loader import Limits, Platform
+from .child import Child, ContainerEnded, Listeners
+from .edge import Guard, Tokens, Turnstile
+from .folders import folder_for
 from .log import ContainerLog
+from .manage import Management
+from .metrics import Metrics
+from .oip import OpenInference
+from .options import LOOPBACK, LocalSettings
+from .parts import Limits, Platform
 from .router import Router
-from .store import FolderStore
+from .store import FolderStore, Store
+from .tail import Tail
 from .upstream import Upstream
 
-_LOOPBACK = "127.0.0.1"
 _PORTS = range(20_000, 32_767)  # multi-model-server refuses to listen from 32767 up
 _DRAIN_SECONDS = 5.0
+_EMF_SECONDS = 60.0
+_UNREAD_SECONDS = 60  # that an answer may lie unread at its caller before the connection is closed
 _READY = "Serving "
+_S3 = "s3://"
 
 
-@dataclass(frozen=True)
-class LocalSettings:
-    """Bytes and seconds. `endpoint_name` None: any name is answered to. `port` 0: a free one."""
-
-    models: Path
-    host: str = _LOOPBACK
-    port: int = 8080
-    endpoint_name: str | None = None
-    container: tuple[str, ...] = (sys.executable, "-m", "container", "serve")
-    variables: dict[str, str] = field(default_factory=dict)  # for the container, over what it inherits
-    pinned: tuple[str, ...] = ()  # target models that are never unloaded for want of memory
-    parallel_loads: int = 4
-    body_limit: int = 25 << 20
-    spare_disk: int = 20 << 30  # for unpacked artifacts that are not loaded
-    invoke_seconds: float = 60.0
-    load_seconds: float = 360.0
-    start_seconds: float = 480.0  # until the first good ping: SageMaker gives 8 minutes
-    stop_seconds: float = 10.0  # from the container's SIGTERM to its SIGKILL; SageMaker gives 30
-    quiet: bool = False  # the container's log is not shown
-
-
-def run(settings: LocalSettings, stop_with: int | None = None) -> int:
-    """Serve until told to end; the exit code. `stop_with`: a descriptor whose end of file says so too."""
+def run(settings: LocalSettings) -> int:
+    """Serve until told to end; the exit code."""
     try:
-        asyncio.run(_serve(settings, stop_with))
+        with asyncio.Runner(loop_factory=uvloop.new_event_loop) as runner:
+            runner.run(_serve(settings))
     except MedleyError as error:
         print(error, file=sys.stderr, flush=True)
         return 1
     return 0
 
 
-async def _serve(settings: LocalSettings, stop_with: int | None) -> None:
-    stop = _told_to_stop(stop_with)
-    store = _store(settings.models)
-    with _listener(settings) as listener, _private_folder() as root:
-        log, port = ContainerLog(), _free_port()
+async def _serve(settings: LocalSettings) -> None:
+    stop = _told_to_stop(0 if settings.stop_at_eof else None)
+    if not settings.models.startswith(_S3) and not Path(settings.models).is_dir():
+        raise MedleyError(
+            f"{settings.models} is not a folder. Name the one that holds your models' .tar.gz files, or s3://BUCKET/PREFIX."
+        )
+    with _listener(settings) as listener, folder_for(settings.cache) as root:
+        log, tail, port = ContainerLog(), Tail(), _free_port()
+        listeners = Listeners(log.line, tail.add)
         variables = settings.variables | _contract(settings, root, port)
-        child = await Child.start(settings.container, variables, log.line, settings.quiet)
+        child = await Child.start(settings.container, variables, listeners, settings.quiet)
         try:
-            async with Upstream(f"http://{_LOOPBACK}:{port}", settings.invoke_seconds, settings.body_limit) as upstream:
+            async with Upstream(port, settings.invoke_seconds, settings.body_limit) as upstream:
                 if await child.answers(upstream, settings.start_seconds, stop):
-                    platform = Platform(store, ArtifactCache(root, settings.spare_disk), upstream, log)
-                    await _answer(settings, platform, listener, (stop, child.exited))
+                    cache = ArtifactCache(root, settings.disk, keep=settings.cache is not None)
+                    platform = Platform(_store(settings, root), cache, upstream, log, Metrics(settings.metric_models))
+                    await _answer(settings, platform, tail, listener, (stop, child.exited))
             if child.exited.done() and not stop.done():
                 raise ContainerEnded(f"The container ended ({child.how()}). {await child.last_words()}")
         finally:
@@ -93,44 +82,114 @@ async def _serve(settings: LocalSettings, stop_with: int | None) -> None:
 
 
 async def _answer(
-    settings: LocalSettings, platform: Platform, listener: socket.socket, ends: tuple[asyncio.Task[Any], ...]
+    settings: LocalSettings,
+    platform: Platform,
+    tail: Tail,
+    listener: socket.socket,
+    ends: tuple[asyncio.Task[Any], ...],
 ) -> None:
-    limits = Limits(
+    router = Router(platform, _limits(settings))
+    endpoint = Endpoint(router, platform.upstream, _face(settings))
+    management = Management(endpoint, router, platform.metrics, tail, settings.memory)
+    inference = OpenInference(endpoint, router, platform.upstream)
+    app = endpoint.app(*management.routes(), *inference.routes())
+    try:
+        await _preload(router, settings, ends)
+        async with listening(app, management, listener, Turnstile(settings.connections, settings.head_seconds)):
+            print(f"{_READY}{await _count(router)} of {settings.models} on {_url(settings, listener)}", flush=True)
+            chore = asyncio.create_task(_write_emf(platform.metrics, settings)) if settings.emf else None
+            await asyncio.wait(ends, return_when=asyncio.FIRST_COMPLETED)
+            if chore:
+                chore.cancel()
+    finally:
+        await router.close()
+
+
+@contextlib.asynccontextmanager
+async def listening(
+    app: web.Application, management: Management, listener: socket.socket, turnstile: Turnstile
+) -> AsyncIterator[None]:
+    """Answers on `listener` while the block lasts; then what is in flight is finished."""
+    runner = web.AppRunner(app, access_log=None, auto_decompress=False, shutdown_timeout=_DRAIN_SECONDS)
+    await runner.setup()
+    assert runner.server
+    make = runner.server
+    server = await asyncio.get_running_loop().create_server(lambda: Guard(make, turnstile), sock=listener, backlog=1024)
+    try:
+        yield
+    finally:
+        management.close()
+        server.close()
+        await runner.cleanup()
+
+
+def _limits(settings: LocalSettings) -> Limits:
+    return Limits(
         wait_seconds=settings.invoke_seconds,
         load_seconds=settings.load_seconds,
         parallel_loads=settings.parallel_loads,
-        pinned=frozenset(settings.pinned),
+        pinned=frozenset(settings.pin),
+        memory=settings.memory,
+        queue=settings.queue,
+        cached=not settings.no_model_cache,
     )
-    router = Router(platform, limits)
-    app = Endpoint(router, platform.upstream, Face(settings.endpoint_name, settings.body_limit)).app()
-    runner = web.AppRunner(app, access_log=None, auto_decompress=False, shutdown_timeout=_DRAIN_SECONDS)
-    await runner.setup()
+
+
+def _face(settings: LocalSettings) -> Face:
+    return Face(
+        name=settings.endpoint_name,
+        body_limit=settings.body_limit,
+        body_seconds=settings.body_seconds,
+        body_memory=settings.body_memory,
+        tokens=Tokens(settings.token, settings.admin_token),
+    )
+
+
+async def _preload(router: Router, settings: LocalSettings, ends: tuple[asyncio.Task[Any], ...]) -> None:
+    """What cannot be loaded is said, and does not keep the others from being served."""
+    names = settings.preload
+    if "all" in names:
+        names = tuple(entry.target_model for entry in await router.catalogue())
+    loading = asyncio.create_task(router.preload(names))
+    await asyncio.wait((loading, *ends), return_when=asyncio.FIRST_COMPLETED)
+    if not loading.done():
+        loading.cancel()
+        return
+    for name, why in loading.result().items():
+        print(f'"{name}" was not preloaded: {why}', file=sys.stderr, flush=True)
+
+
+async def _count(router: Router) -> str:
     try:
-        await web.SockSite(runner, listener, backlog=1024).start()
-        host = f"[{settings.host}]" if ":" in settings.host else settings.host
-        where = f"http://{host}:{listener.getsockname()[1]}"
-        print(f"{_READY}{platform.store.count()} models of {settings.models} on {where}", flush=True)
-        await asyncio.wait(ends, return_when=asyncio.FIRST_COMPLETED)
-    finally:
-        await runner.cleanup()
-        await router.close()
+        return f"{len(await router.catalogue())} models"
+    except MedleyError:  # S3 may allow to read artifacts and not to list them
+        return "models"
+
+
+async def _write_emf(metrics: Metrics, settings: LocalSettings) -> None:
+    while True:
+        await asyncio.sleep(_EMF_SECONDS)
+        for line in emf.lines(metrics.waiting(), settings.endpoint_name or "local"):
+            print(line, flush=True)
 
 
 def _contract(settings: LocalSettings, root: Path, port: int) -> dict[str, str]:
     """What the container is told, by SageMaker's names where SageMaker has them."""
-    return {
+    told = {
         "SAGEMAKER_MULTI_MODEL": "true",
         "SAGEMAKER_BIND_TO_PORT": str(port),
-        "MEDLEY_BIND_ADDRESS": _LOOPBACK,
+        "MEDLEY_BIND_ADDRESS": LOOPBACK,
         "MEDLEY_MODEL_ROOT": str(root),
         "MEDLEY_BODY_LIMIT": str(settings.body_limit),
     }
+    return told if settings.memory is None else {**told, "MEDLEY_MEMORY_BUDGET": str(settings.memory)}
 
 
 def _told_to_stop(stop_with: int | None) -> asyncio.Task[object]:
+    """`stop_with`: a descriptor whose end of file says so too."""
     told = asyncio.Event()
     loop = asyncio.get_running_loop()
-    for number in (signal.SIGTERM, signal.SIGINT):
+    for number in (signal.SIGTERM, signal.SIGINT, signal.SIGHUP):
         loop.add_signal_handler(number, told.set)
 
     def ended(descriptor: int) -> None:
@@ -143,10 +202,12 @@ def _told_to_stop(stop_with: int | None) -> asyncio.Task[object]:
     return asyncio.create_task(told.wait())
 
 
-def _store(folder: Path) -> FolderStore:
-    if not folder.is_dir():
-        raise MedleyError(f"{folder} is not a folder. Name the one that holds your models' .tar.gz files.")
-    return FolderStore(folder)
+def _store(settings: LocalSettings, scratch: Path) -> Store:
+    if not settings.models.startswith(_S3):
+        return FolderStore(Path(settings.models))
+    from .store_s3 import S3Store  # boto3 takes a third of a second to import
+
+    return S3Store(settings.models, scratch, settings.recheck_seconds)
 
 
 @contextlib.contextmanager
@@ -157,6 +218,7 @@ def _listener(settings: LocalSettings) -> Iterator[socket.socket]:
             address = socket.getaddrinfo(settings.host, settings.port, type=socket.SOCK_STREAM)[0]
             listener = stack.enter_context(socket.socket(address[0]))
             listener.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
+            listener.setsockopt(socket.IPPROTO_TCP, socket.TCP_USER_TIMEOUT, _UNREAD_SECONDS * 1000)
             listener.bind(address[4])
         except OSError as error:
             raise MedleyError(
@@ -165,76 +227,14 @@ def _listener(settings: LocalSettings) -> Iterator[socket.socket]:
         yield listener
 
 
-@contextlib.contextmanager
-def _private_folder() -> Iterator[Path]:
-    """Removed at the end, with whatever is still being unpacked into it."""
-    root = Path(tempfile.mkdtemp(prefix="medley-models-"))
-    if os.geteuid() == 0:
-        root.chmod(0o711)  # model processes are unprivileged: they may pass through it, nobody may list it
-    try:
-        yield root
-    finally:
-        # A name that the threads that still unpack do not know: they fail, where they would fill what is being removed.
-        gone = root.rename(root.with_name(root.name + ".gone"))
-        shutil.rmtree(gone, ignore_errors=True)
+def _url(settings: LocalSettings, listener: socket.socket) -> str:
+    host = f"[{settings.host}]" if ":" in settings.host else settings.host
+    return f"http://{host}:{listener.getsockname()[1]}"
 
 
 def _free_port() -> int:
     for port in random.sample(_PORTS, 100):
         with socket.socket() as probe, contextlib.suppress(OSError):
-            probe.bind((_LOOPBACK, port))
+            probe.bind((LOOPBACK, port))
             return port
     raise MedleyError("No free port was found for the container.")
-
-
-class LocalEndpoint:
-    """A local endpoint in a process of its own, for as long as the `with` block lasts; `.url` is where it answers."""
-
-    url: str
-
-    def __init__(self, settings: LocalSettings) -> None:
-        self._settings = settings
-
-    def __enter__(self) -> Self:
-        """Returns when it answers. Raises ContainerEnded when it cannot; why is on stderr."""
-        self.process = subprocess.Popen(
-            [sys.executable, "-m", __name__], stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True
-        )
-        assert self.process.stdin
-        assert self.process.stdout
-        with contextlib.suppress(BrokenPipeError):  # it ended at once; that there is no ready line says so
-            self.process.stdin.write(json.dumps(asdict(self._settings), default=str) + "\n")
-            self.process.stdin.flush()
-        ready = self.process.stdout.readline()
-        if not ready.startswith(_READY):
-            self.__exit__()
-            raise ContainerEnded("The local endpoint did not start; what it wrote to stderr says why.")
-        self.url = ready.split()[-1]
-        return self
-
-    def __exit__(self, *exception: object) -> None:
-        assert self.process.stdin
-        assert self.process.stdout
-        self.process.stdin.close()  # which tells it to stop
-        try:
-            self.process.wait(_DRAIN_SECONDS + self._settings.stop_seconds + 10.0)
-        except subprocess.TimeoutExpired:
-            self.process.kill()
-            self.process.wait()
-        self.process.stdout.close()
-
-
-def _from_stdin() -> int:
-    """What LocalEndpoint starts. The settings are one line; what follows, the end, says that the starter is gone."""
-    line = b""
-    while not line.endswith(b"\n"):  # not by sys.stdin, which would read on and keep what it had read
-        if not (part := os.read(0, 65_536)):
-            return 1
-        line += part
-    values: dict[str, Any] = {name: tuple(v) if isinstance(v, list) else v for name, v in json.loads(line).items()}
-    values["models"] = Path(values["models"])
-    return run(LocalSettings(**values), stop_with=0)
-
-
-if __name__ == "__main__":
-    sys.exit(_from_stdin())

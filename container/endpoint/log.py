@@ -22,6 +22,7 @@ class Said:
     parts: dict[str, object] = field(default_factory=dict)
     sentence: str | None = None
     failed: asyncio.Event = field(default_factory=asyncio.Event)
+    loaded: asyncio.Event = field(default_factory=asyncio.Event)
 
 
 NOTHING = Said()
@@ -55,6 +56,16 @@ class ContainerLog:
             return None
         return said.sentence
 
+    async def cost(self, model_name: str, seconds: float) -> int | None:
+        """Bytes that the model takes. As `why`, it comes by another way than the answer."""
+        said = self.of(model_name)
+        try:
+            async with asyncio.timeout(seconds):
+                await said.loaded.wait()
+        except TimeoutError:
+            return None
+        return said.bytes
+
     def line(self, line: bytes) -> None:
         """One line of the container's stdout, whatever it is."""
         try:
@@ -71,9 +82,10 @@ class ContainerLog:
 
 def _loaded(said: Said, event: dict[str, object]) -> None:
     size, milliseconds, parts = event.get("bytes"), event.get("ms"), event.get("parts")
-    said.bytes = size if isinstance(size, int) else None
+    said.bytes = size if isinstance(size, int) and size >= 0 else None
     said.milliseconds = float(milliseconds) if isinstance(milliseconds, int | float) else None
     said.parts = parts if isinstance(parts, dict) else {}
+    said.loaded.set()
 
 
 def _load_failed(said: Said, event: dict[str, object]) -> None:

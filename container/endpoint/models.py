@@ -1,4 +1,4 @@
-"""A loaded model as the endpoint sees it, and its lifecycle as a table.
+"""A loaded model as the endpoint sees it, its lifecycle as a table, and the roster of all models.
 
 Invariant: a model is held (`in_flight` counts it) by every call that waits for it or is being answered by it, and what
 is held is not unloaded: multi-model-server leaves calls in flight at a DELETE unanswered.
@@ -12,8 +12,6 @@ import hashlib
 import time
 from dataclasses import dataclass, field
 from enum import StrEnum
-
-from yarl import URL
 
 from serving.errors import MedleyError
 
@@ -48,12 +46,16 @@ class Model:
 
     artifact: Artifact
     name: str
-    invoke_url: URL
+    alias: str = ""  # the container's key: another one at each POST, so that no load meets what is left of a failed one
+    invoke_path: bytes = b""
     state: State = State.ABSENT
     in_flight: int = 0
     hits: int = 0  # calls that found it ready
     misses: int = 0  # calls that waited for it
     last_used: float = field(default_factory=time.monotonic)
+    since: float = field(default_factory=time.time)  # when its load began
+    stale: str | None = None  # why it is not the store's present version, though it serves
+    parts: dict[str, float] = field(default_factory=dict)  # of its cold start, in milliseconds, in their order
     load: asyncio.Task[MedleyError | None] | None = None
     unload: asyncio.Task[None] | None = None
     _idle: asyncio.Event = field(default_factory=asyncio.Event)
@@ -80,3 +82,27 @@ class Model:
         self._idle.clear()
         if self.in_flight:
             await self._idle.wait()
+
+
+@dataclass(slots=True)
+class Roster:
+    """All models there are. One version of a name takes its calls; a newer one may be coming."""
+
+    pinned: set[str]  # target models that are never unloaded for want of memory
+    current: dict[str, Model] = field(default_factory=dict)  # by target model: where new calls go
+    coming: dict[str, Model] = field(default_factory=dict)  # by target model: loading, while the current one serves
+    refused: dict[str, tuple[str, str]] = field(default_factory=dict)  # a version that failed to replace one, and why
+    by_name: dict[str, Model] = field(default_factory=dict)  # by model name: loading and ready
+    leaving: dict[str, Model] = field(default_factory=dict)  # by model name: draining
+
+    def serves(self, model: Model) -> bool:
+        """Whether new calls go to it."""
+        return self.current.get(model.artifact.target_model) is model
+
+    def drop(self, model: Model) -> None:
+        """No new call goes to it."""
+        target_model = model.artifact.target_model
+        del self.by_name[model.name]
+        for roll in (self.current, self.coming):
+            if roll.get(target_model) is model:
+                del roll[target_model]

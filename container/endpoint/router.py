@@ -1,4 +1,4 @@
-"""One call, from TargetModel to the container's answer.
+"""One call, from TargetModel to the container's answer; and the few orders that people give.
 
 Flow: the model of the artifact's present version -> hold it -> wait for its load, if need be -> invoke -> release it.
 
@@ -7,49 +7,167 @@ model then has its own 60 s to answer. Where the container has dropped a model (
 """
 
 import asyncio
-from collections.abc import Mapping
+import time
+from collections.abc import Iterable
+from dataclasses import dataclass
 
-from .errors import ModelNotReady, ServiceUnavailable
-from .loader import Limits, Loader, Platform
+from serving.errors import MedleyError
+
+from .errors import ModelNotReady, Overloaded, ServiceUnavailable, ValidationError
+from .listing import rows
+from .loader import Loader
 from .models import Model, State
-from .store import check_target_model
+from .parts import Limits, Platform
+from .store import Artifact, Listed, check_target_model
 from .upstream import NOT_FOUND, Answer
+
+_CATALOGUE_SECONDS = 5.0  # that a listing of the store is good for
+
+
+@dataclass(frozen=True, slots=True)
+class Reply:
+    """`cold`: the call waited for a load. `stale`: why the answer is not of the store's present version."""
+
+    answer: Answer
+    cold: bool
+    stale: str | None
 
 
 class Router:
     """Lives in one event loop. `close` it there."""
 
     def __init__(self, platform: Platform, limits: Limits) -> None:
-        self._upstream = platform.upstream
-        self._wait_seconds = limits.wait_seconds
+        self._on = platform
+        self._limits = limits
         self._loader = Loader(platform, limits)
-        self.listing = self._loader.listing
-        self.close = self._loader.close
+        self._catalogue: tuple[float, list[Listed]] = (0.0, [])
+        self._listing = asyncio.Lock()
+        self.where = platform.store.where
+        platform.metrics.add_gauges(self.listing, lambda: platform.cache.bytes)
 
-    async def invoke(self, target_model: str | None, headers: Mapping[str, str], body: bytes) -> Answer:
+    async def invoke(self, target_model: str | None, headers: Iterable[tuple[str, str]], body: bytes) -> Reply:
         """The container's answer, of whatever status. Raises errors of errors.py and of serving.errors."""
         target_model = check_target_model(target_model)
-        model, answer = await self._attempt(target_model, headers, body)
+        model, answer, cold = await self._attempt(target_model, headers, body)
         if answer.status == NOT_FOUND and await self._dropped(model):
-            _, answer = await self._attempt(target_model, headers, body)
-        return answer
+            model, answer, cold = await self._attempt(target_model, headers, body)
+        return Reply(answer, cold, model.stale or self._on.store.doubt(target_model))
 
-    async def _attempt(self, target_model: str, headers: Mapping[str, str], body: bytes) -> tuple[Model, Answer]:
-        model = self._loader.model(target_model)
+    async def close(self) -> None:
+        await self._loader.close()
+        await self._on.store.close()
+
+    # Orders
+
+    async def load(self, target_model: str) -> None:
+        """Until it is loaded. Raises what a first call would."""
+        target_model = check_target_model(target_model)
+        self._loader.again(target_model)
+        model = await self._loader.find(target_model)
+        model = self._loader.roster.coming.get(target_model, model)
+        if model.state is not State.READY:
+            await self._loaded(model)
+
+    async def unload(self, target_model: str) -> None:
+        """Until it is unloaded. Raises ValidationError where it is not loaded."""
+        model = self._loader.roster.current.get(check_target_model(target_model))
+        if model is None or model.state is not State.READY:
+            raise ValidationError(f'The model "{target_model}" is not loaded.')
+        await asyncio.wait((self._loader.room.unload(model, "asked for"),))
+
+    async def pin(self, target_model: str) -> None:
+        """From now on it is not unloaded for want of memory. It need not be loaded, but there."""
+        await self._loader.find(check_target_model(target_model))
+        self._loader.roster.pinned.add(target_model)
+
+    async def unpin(self, target_model: str) -> None:
+        """It may go again."""
+        self._loader.roster.pinned.discard(check_target_model(target_model))
+
+    async def preload(self, target_models: Iterable[str]) -> dict[str, str]:
+        """What could not be loaded, and why."""
+        wanted = list(target_models)
+        outcomes = await asyncio.gather(*(self.load(name) for name in wanted), return_exceptions=True)
+        failed = {}
+        for name, outcome in zip(wanted, outcomes, strict=True):
+            if isinstance(outcome, MedleyError):
+                failed[name] = str(outcome)
+            elif outcome is not None:
+                raise outcome
+        return failed
+
+    # What there is
+
+    def listing(self) -> list[dict[str, object]]:
+        """Every model that is not absent, the last used first."""
+        return rows(self._loader.roster, self._on.log, self._on.cache)
+
+    async def find(self, target_model: str) -> Artifact:
+        """The version that is in the store. Raises ModelNotFound, Unavailable."""
+        return await self._on.store.find(check_target_model(target_model))
+
+    def state(self, target_model: str) -> str:
+        """Of the version that takes the calls."""
+        model = self._loader.roster.current.get(target_model)
+        return model.state if model else State.ABSENT
+
+    async def catalogue(self) -> list[Listed]:
+        """All artifacts of the store, as of some seconds ago. Raises Unavailable."""
+        async with self._listing:
+            at, listed = self._catalogue
+            if not at or time.monotonic() - at > _CATALOGUE_SECONDS:
+                listed = await self._on.store.catalogue()
+                self._catalogue = (time.monotonic(), listed)
+        return listed
+
+    # One call
+
+    async def _attempt(
+        self, target_model: str, headers: Iterable[tuple[str, str]], body: bytes
+    ) -> tuple[Model, Answer, bool]:
+        model = self._loader.known(target_model)
+        if model is None:
+            model = await self._loader.find(target_model)
+        if model.in_flight >= self._limits.queue:
+            raise Overloaded(
+                f'{model.in_flight:,} calls wait for the model "{target_model}" already. Try again in a moment.'
+            )
         model.hold()
+        began = time.monotonic()
+        good = False
         try:
-            if model.state is State.READY:
+            hit = model.state is State.READY
+            self._on.metrics.looked_up(target_model, hit)
+            if hit:
                 model.hits += 1
             else:
                 model.misses += 1
                 await self._loaded(model)
-            return model, await self._upstream.invoke(model.invoke_url, headers, body)
+            answer = await self._answer(model, headers, body)
+            good = answer.status < 400
+            return model, answer, not hit
         finally:
-            model.release()
+            self._on.metrics.called(target_model, time.monotonic() - began, good)
+            self._release(model)
+
+    async def _answer(self, model: Model, headers: Iterable[tuple[str, str]], body: bytes) -> Answer:
+        if "first_predict" in model.parts:
+            return await self._on.upstream.invoke(model.invoke_path, headers, body)
+        began = time.monotonic()
+        answer = await self._on.upstream.invoke(model.invoke_path, headers, body)
+        if "first_predict" not in model.parts:  # of the calls that came together, the one that was answered first
+            model.parts["first_predict"] = round((time.monotonic() - began) * 1000, 3)
+            self._on.metrics.started(model.artifact.target_model, model.parts)
+        return answer
+
+    def _release(self, model: Model) -> None:
+        model.release()
+        if not self._limits.cached and not model.in_flight and model.state is State.READY:
+            self._loader.room.unload(model, "not cached")
 
     async def _loaded(self, model: Model) -> None:
         assert model.load
-        await asyncio.wait((model.load,), timeout=self._wait_seconds)
+        await asyncio.wait((model.load,), timeout=self._limits.wait_seconds)
         if not model.load.done():
             raise ModelNotReady(
                 f'The model "{model.artifact.target_model}" is still being loaded. Loading goes on: try again.'
@@ -61,7 +179,7 @@ class Router:
 
     async def _dropped(self, model: Model) -> bool:
         """Whether the container has no such model; a 404 may also be the model's own answer to its caller."""
-        if model.state is State.READY and (await self._upstream.describe(model.name)).status == NOT_FOUND:
+        if model.state is State.READY and (await self._on.upstream.describe(model.alias)).status == NOT_FOUND:
             # Another of the calls that met the same 404 may have found out meanwhile: then it is no longer ready.
             if model.state is State.READY:
                 self._loader.lost(model)

@@ -1,7 +1,9 @@
 """What `medley demo` shows: train, pack, serve, invoke cold and warm through boto3, compare, and print a table."""
 
 import json
+import signal
 import statistics
+import sys
 import tempfile
 import time
 import urllib.request
@@ -37,6 +39,8 @@ class Measured:
 
 def run(keep: bool, port: int) -> int:
     """The exit status: 0 when every answer was the library's own."""
+    for number in (signal.SIGTERM, signal.SIGHUP):  # unwind: the endpoint and the folder go too
+        signal.signal(number, lambda number, _: sys.exit(128 + number))
     console = Console()
     with tempfile.TemporaryDirectory(prefix="medley-demo-") as folder:
         artifacts = Path(folder) / "models"
@@ -59,7 +63,7 @@ def _run(console: Console, artifacts: Path, keep: bool, port: int) -> int:
             progress.update(step, description=f"Training and packing {train.__name__}")
             trained.append(_train(train, artifacts))
         progress.update(step, description="Starting the endpoint")
-        with Local(artifacts, port) as endpoint:
+        with Local(artifacts, "--quiet", port=port) as endpoint:
             measured = [_measure(endpoint.url, artifacts, model, progress, step) for model in trained]
             progress.update(step, description="Done", total=1, completed=1)
             progress.stop()

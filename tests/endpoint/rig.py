@@ -4,6 +4,7 @@ import asyncio
 import io
 import json
 import os
+import socket
 import tarfile
 import threading
 from collections.abc import Callable, Coroutine
@@ -13,15 +14,22 @@ from typing import Any, Self, TypeVar
 
 import aiohttp
 import boto3
+import uvloop
 from aiohttp import web
 from botocore.config import Config
 
 from container.endpoint.app import Endpoint, Face
 from container.endpoint.cache import ArtifactCache
-from container.endpoint.loader import Limits, Platform
+from container.endpoint.edge import Turnstile
+from container.endpoint.local import listening
 from container.endpoint.log import ContainerLog
+from container.endpoint.manage import Management
+from container.endpoint.metrics import Metrics
+from container.endpoint.oip import OpenInference
+from container.endpoint.parts import Limits, Platform
 from container.endpoint.router import Router
-from container.endpoint.store import FolderStore
+from container.endpoint.store import FolderStore, Store
+from container.endpoint.tail import Tail
 from container.endpoint.upstream import Upstream
 
 from .stub import Gate, Stub
@@ -36,15 +44,22 @@ def runtime(url: str) -> Any:
     return _SESSION.client("sagemaker-runtime", endpoint_url=url, config=_ONCE)
 
 
-def write_artifact(path: Path, behave: dict[str, Any]) -> None:
-    """Put in place whole, as one uploads to S3: a new file each time."""
-    data = json.dumps({"id": path.name.partition(".")[0], **behave}).encode()
-    path.parent.mkdir(parents=True, exist_ok=True)
-    unfinished = path.with_name(path.name + ".unfinished")
-    with tarfile.open(unfinished, "w:gz") as archive:
+def artifact_bytes(name: str, behave: dict[str, Any]) -> bytes:
+    """A .tar.gz for the stub."""
+    data = json.dumps({"id": name.partition(".")[0], **behave}).encode()
+    packed = io.BytesIO()
+    with tarfile.open(fileobj=packed, mode="w:gz") as archive:
         member = tarfile.TarInfo("behave.json")
         member.size = len(data)
         archive.addfile(member, io.BytesIO(data))
+    return packed.getvalue()
+
+
+def write_artifact(path: Path, behave: dict[str, Any]) -> None:
+    """Put in place whole, as one uploads to S3: a new file each time."""
+    path.parent.mkdir(parents=True, exist_ok=True)
+    unfinished = path.with_name(path.name + ".unfinished")
+    unfinished.write_bytes(artifact_bytes(path.name, behave))
     os.replace(unfinished, path)
 
 
@@ -53,9 +68,9 @@ class CountingCache(ArtifactCache):
 
     holds = 0
 
-    async def hold(self, model_name: str, archive: Path) -> None:
+    async def hold(self, model_name: str, archive: Path, target_model: str = "") -> None:
         self.holds += 1
-        await super().hold(model_name, archive)
+        await super().hold(model_name, archive, target_model)
 
 
 class Rig:
@@ -66,20 +81,24 @@ class Rig:
         folder: Path,
         limits: Limits | None = None,
         face: Face | None = None,
-        spare_bytes: int = 1 << 30,
+        disk: int = 1 << 30,
         invoke_seconds: float = 30.0,
-        store: Callable[[Path], FolderStore] = FolderStore,
+        store: Callable[[Path], Store] = FolderStore,
+        turnstile: Turnstile | None = None,
+        keep: bool = False,
     ) -> None:
         self.models = folder / "models"
         self.cache_root = folder / "cache"
-        self.models.mkdir()
-        self.cache_root.mkdir()
+        self.models.mkdir(exist_ok=True)
+        self.cache_root.mkdir(exist_ok=True)
         self._limits = limits or Limits(sentence_seconds=0.05)
         self._face = face or Face()
-        self._spare_bytes = spare_bytes
+        self._disk = disk
+        self._keep = keep
+        self._turnstile = turnstile or Turnstile(2048, 20.0)
         self._invoke_seconds = invoke_seconds
         self._store = store
-        self.loop = asyncio.new_event_loop()
+        self.loop = uvloop.new_event_loop()
         self._thread = threading.Thread(target=self.loop.run_forever)
         self.threads = ThreadPoolExecutor(256)
 
@@ -106,19 +125,24 @@ class Rig:
         self.log = ContainerLog()
         self.stub = Stub(self.log.line)
         self.container = web.AppRunner(self.stub.app(), access_log=None, shutdown_timeout=1)
-        container_url = await _listen(self.container)
-        self._upstream = Upstream(container_url, self._invoke_seconds, self._face.body_limit)
+        self._upstream = Upstream(await _listen(self.container), self._invoke_seconds, self._face.body_limit)
         await self._upstream.__aenter__()
-        self.cache = CountingCache(self.cache_root, self._spare_bytes)
-        platform = Platform(self._store(self.models), self.cache, self._upstream, self.log)
-        self._router = Router(platform, self._limits)
-        app = Endpoint(self._router, self._upstream, self._face).app()
-        self._endpoint = web.AppRunner(app, access_log=None, auto_decompress=False, shutdown_timeout=1)
-        self.url = await _listen(self._endpoint)
+        self.cache = CountingCache(self.cache_root, self._disk, self._keep)
+        self.metrics, self.tail = Metrics(), Tail()
+        platform = Platform(self._store(self.models), self.cache, self._upstream, self.log, self.metrics)
+        self.router = Router(platform, self._limits)
+        endpoint = Endpoint(self.router, self._upstream, self._face)
+        management = Management(endpoint, self.router, self.metrics, self.tail, self._limits.memory)
+        inference = OpenInference(endpoint, self.router, self._upstream)
+        app = endpoint.app(*management.routes(), *inference.routes())
+        listener = socket.create_server(("127.0.0.1", 0))
+        self.url = f"http://127.0.0.1:{listener.getsockname()[1]}"
+        self._listening = listening(app, management, listener, self._turnstile)
+        await self._listening.__aenter__()
 
     async def _stop(self) -> None:
-        await self._endpoint.cleanup()
-        await self._router.close()
+        await self._listening.__aexit__(None, None, None)
+        await self.router.close()
         await self._upstream.__aexit__()
         await self.container.cleanup()
         await self.loop.shutdown_default_executor()
@@ -141,15 +165,32 @@ class Rig:
         """The id of the model that answers."""
         return str(json.loads(self.invoke(name)["Body"])["id"])
 
+    def manage(self, order: str, name: str) -> dict[str, Any]:
+        """What an order is answered with, whatever its status."""
+
+        async def give() -> dict[str, Any]:
+            wanted = {"target_model": name}
+            url = f"{self.url}/manage/{order}"
+            async with aiohttp.ClientSession() as session, session.post(url, json=wanted) as response:
+                answer: dict[str, Any] = await response.json()
+                return answer
+
+        return self.run(give())
+
+    def get(self, path: str) -> Any:
+        """The JSON that is there."""
+
+        async def ask() -> Any:
+            async with aiohttp.ClientSession() as session, session.get(self.url + path) as response:
+                return await response.json()
+
+        return self.run(ask())
+
     def listing(self) -> dict[str, dict[str, Any]]:
         """What GET /models says, by target model; of two versions the one used last."""
 
-        async def ask() -> dict[str, dict[str, Any]]:
-            async with aiohttp.ClientSession() as session, session.get(self.url + "/models") as response:
-                rows = (await response.json())["models"]
-            return {row["target_model"]: row for row in reversed(rows)}
-
-        return self.run(ask())
+        rows = self.get("/models")["models"]
+        return {row["target_model"]: row for row in reversed(rows)}
 
     def until(self, name: str, **wanted: Any) -> None:
         """Ask GET /models again and again until the model's row has these values."""
@@ -160,7 +201,8 @@ class Rig:
         raise AssertionError((name, wanted, self.listing()))
 
 
-async def _listen(runner: web.AppRunner) -> str:
+async def _listen(runner: web.AppRunner) -> int:
     await runner.setup()
     await web.TCPSite(runner, "127.0.0.1", 0).start()
-    return f"http://127.0.0.1:{runner.addresses[0][1]}"
+    port: int = runner.addresses[0][1]
+    return port

@@ -12,7 +12,7 @@ import pytest
 from botocore.exceptions import ClientError
 
 from container.endpoint.app import Face
-from container.endpoint.loader import Limits
+from container.endpoint.parts import Limits
 
 from .rig import Rig
 
@@ -73,6 +73,15 @@ def test_other_endpoint_name_is_a_validation_error(make_rig: MakeRig) -> None:
     rig.put("churn.tar.gz")
     assert 'no endpoint "yours"' in str(_refused(rig, "ValidationError", "churn.tar.gz", endpoint="yours"))
     rig.client.invoke_endpoint(EndpointName="mine", TargetModel="churn.tar.gz", Body=b"1")["Body"].close()
+
+
+def test_variant_that_is_not_there_and_calls_that_many_models_do_not_have_are_refused(rig: Rig) -> None:
+    rig.put("churn.tar.gz")
+    with pytest.raises(rig.client.exceptions.ValidationError, match="variant"):
+        rig.invoke("churn.tar.gz", TargetVariant="Blue")
+    for operation in ("async-invocations", "invocations-response-stream"):
+        status, kind, _ = _post(rig, f"/endpoints/any/{operation}", {})
+        assert (status, kind) == (400, "ValidationError")
 
 
 def test_hostile_archive_is_a_validation_error_and_writes_nothing(rig: Rig) -> None:
@@ -209,10 +218,10 @@ def test_ping_is_the_containers_own_answer(rig: Rig, tmp_path: Path) -> None:
 
 
 def test_fifty_failed_loads_leave_nothing_behind(make_rig: MakeRig) -> None:
-    rig = make_rig(limits=Limits(sentence_seconds=0.01), spare_bytes=0)
+    rig = make_rig(limits=Limits(sentence_seconds=0.01))
     rig.put("bad.tar.gz", load_status=400)
     for _ in range(50):
         _refused(rig, "ModelError", "bad.tar.gz")
     assert rig.listing() == {}
     rig.run(rig.loop.shutdown_default_executor())  # type: ignore[arg-type]
-    assert list(rig.cache_root.iterdir()) == []
+    assert len(list(rig.cache_root.iterdir())) == 1  # the artifact itself is as good as it was

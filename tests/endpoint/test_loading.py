@@ -1,15 +1,18 @@
 """Models are loaded when they are first asked for, once; and again when their artifact, or the container, changed."""
 
+import asyncio
 import json
 import os
-from collections.abc import Callable
+from collections.abc import AsyncIterator, Callable
 from concurrent.futures import wait
+from contextlib import asynccontextmanager
 from pathlib import Path
 from typing import Any
 
+import aiohttp
 import pytest
 
-from container.endpoint.loader import Limits
+from container.endpoint.parts import Limits
 from container.endpoint.store import Artifact, FolderStore
 
 from .rig import Rig
@@ -26,13 +29,23 @@ def test_model_is_loaded_at_its_first_call_and_not_again(rig: Rig) -> None:
     assert (row["state"], row["hits"], row["misses"], row["in_flight"]) == ("ready", 2, 1, 0)
 
 
-def test_two_hundred_concurrent_first_calls_make_one_load(rig: Rig) -> None:
+def test_a_thousand_concurrent_first_calls_make_one_fetch_and_one_load(rig: Rig) -> None:
     rig.put("churn.tar.gz")
     gate = rig.gate("load", "churn")
-    calls = [rig.threads.submit(rig.answerer, "churn.tar.gz") for _ in range(200)]
-    rig.until("churn.tar.gz", in_flight=200)
+
+    async def call(session: aiohttp.ClientSession) -> str:
+        headers = {"X-Amzn-SageMaker-Target-Model": "churn.tar.gz"}
+        async with session.post(rig.url + "/invocations", data=b"1", headers=headers) as response:
+            return str(json.loads(await response.read())["id"])
+
+    async def crowd() -> list[str]:
+        async with aiohttp.ClientSession(connector=aiohttp.TCPConnector(limit=0)) as session:
+            return list(await asyncio.gather(*(call(session) for _ in range(1000))))
+
+    answers = asyncio.run_coroutine_threadsafe(crowd(), rig.loop)
+    rig.until("churn.tar.gz", in_flight=1000)
     gate.open()
-    assert [call.result(30) for call in calls] == ["churn"] * 200
+    assert answers.result(60) == ["churn"] * 1000
     assert (rig.cache.holds, rig.stub.count("load", "churn")) == (1, 1)
 
 
@@ -46,6 +59,8 @@ def test_request_and_answer_are_passed_on_byte_for_byte(rig: Rig) -> None:
         Accept="application/json;q=0.5",
         CustomAttributes="trace=7",
         InferenceId="id-1",
+        SessionId="session-1",
+        TargetVariant="AllTraffic",
     )
     seen = json.loads(answer["Body"])
     assert bytes.fromhex(seen["body"]) == body
@@ -55,12 +70,22 @@ def test_request_and_answer_are_passed_on_byte_for_byte(rig: Rig) -> None:
         "X-Amzn-SageMaker-Custom-Attributes": "trace=7",
         "X-Amzn-SageMaker-Target-Model": "team/churn.tar.gz",
         "X-Amzn-SageMaker-Inference-Id": "id-1",
+        "X-Amzn-SageMaker-Session-Id": "session-1",
+        "X-Amzn-SageMaker-Target-Variant": "AllTraffic",
         "x-amzn-RequestId": answer["ResponseMetadata"]["RequestId"],
     }
     assert answer["ContentType"].startswith("application/x-echo")
     assert answer["CustomAttributes"] == "from=stub"
     assert answer["InvokedProductionVariant"] == "AllTraffic"
     assert "x-secret-of-the-container" not in answer["ResponseMetadata"]["HTTPHeaders"]
+
+
+def test_every_header_that_boto3_reads_is_passed_back(rig: Rig) -> None:
+    told = "session-2; Expires=2026-01-01T00:00:00Z"
+    rig.put("churn.tar.gz", headers={"X-Amzn-SageMaker-New-Session-Id": told})
+    assert rig.invoke("churn.tar.gz")["NewSessionId"] == told
+    rig.put("other.tar.gz", headers={"X-Amzn-SageMaker-Closed-Session-Id": "session-2"})
+    assert rig.invoke("other.tar.gz")["ClosedSessionId"] == "session-2"
 
 
 def test_large_body_reaches_the_container_whole(rig: Rig) -> None:
@@ -115,12 +140,20 @@ def test_different_models_load_in_parallel_up_to_the_limit(make_rig: MakeRig) ->
     assert [call.result(30) for call in calls] == ["a", "b", "c"]
 
 
-def test_changed_artifact_is_served_from_the_next_call_on_and_the_old_one_unloaded(rig: Rig) -> None:
+def test_old_version_serves_until_the_new_one_is_ready_and_says_so(rig: Rig) -> None:
     rig.put("churn.tar.gz", id="v1")
     assert rig.answerer("churn.tar.gz") == "v1"
     rig.put("churn.tar.gz", id="v2")
-    assert rig.answerer("churn.tar.gz") == "v2"
+    gate = rig.gate("load", "v2")
+    answer = rig.invoke("churn.tar.gz")
+    gate.wait_entered()
+    assert json.loads(answer["Body"])["id"] == "v1"
+    assert answer["ResponseMetadata"]["HTTPHeaders"]["x-medley-stale"] == "a newer version is being loaded"
+    gate.open()
     rig.stub.wait_for("unload", "v1")
+    answer = rig.invoke("churn.tar.gz")
+    assert json.loads(answer["Body"])["id"] == "v2"
+    assert "x-medley-stale" not in answer["ResponseMetadata"]["HTTPHeaders"]
     assert rig.stub.loaded() == {"v2"}
 
 
@@ -130,6 +163,7 @@ def test_old_version_is_unloaded_only_after_its_calls_have_ended(rig: Rig) -> No
     old = rig.threads.submit(rig.answerer, "churn.tar.gz")
     gate.wait_entered()
     rig.put("churn.tar.gz", id="v2")
+    rig.manage("load", "churn.tar.gz")
     assert rig.answerer("churn.tar.gz") == "v2"
     assert rig.stub.count("unload", "v1") == 0
     gate.open()
@@ -138,16 +172,21 @@ def test_old_version_is_unloaded_only_after_its_calls_have_ended(rig: Rig) -> No
     assert rig.stub.count("unload of what is in use", "v1") == 0
 
 
-def test_calls_that_come_while_a_new_version_loads_wait_for_it(rig: Rig) -> None:
+def test_new_version_that_cannot_be_loaded_is_told_and_not_tried_at_every_call(rig: Rig) -> None:
     rig.put("churn.tar.gz", id="v1")
     rig.answerer("churn.tar.gz")
-    rig.put("churn.tar.gz", id="v2")
-    gate = rig.gate("load", "v2")
-    calls = [rig.threads.submit(rig.answerer, "churn.tar.gz") for _ in range(5)]
-    gate.wait_entered()
-    rig.until("churn.tar.gz", in_flight=5)
-    gate.open()
-    assert [call.result(30) for call in calls] == ["v2"] * 5
+    rig.put("churn.tar.gz", id="v2", load_status=400, says="It needs another library.")
+    rig.invoke("churn.tar.gz")
+    rig.until("churn.tar.gz", stale="a newer version could not be loaded")
+    answer = rig.invoke("churn.tar.gz")
+    assert json.loads(answer["Body"])["id"] == "v1"
+    assert answer["ResponseMetadata"]["HTTPHeaders"]["x-medley-stale"] == "a newer version could not be loaded"
+    assert "It needs another library." in rig.listing()["churn.tar.gz"]["refused"]
+    assert rig.stub.count("load", "v2") == 1
+    rig.put("churn.tar.gz", id="v3")
+    rig.invoke("churn.tar.gz")
+    rig.stub.wait_for("unload", "v1")
+    assert rig.answerer("churn.tar.gz") == "v3"
 
 
 def test_version_that_comes_back_while_another_loads_is_not_loaded_twice(rig: Rig) -> None:
@@ -157,15 +196,14 @@ def test_version_that_comes_back_while_another_loads_is_not_loaded_twice(rig: Ri
     kept = first.rename(rig.models / "kept")
     rig.put("churn.tar.gz", id="v2")
     gate = rig.gate("load", "v2")
-    second = rig.threads.submit(rig.answerer, "churn.tar.gz")
+    assert rig.answerer("churn.tar.gz") == "v1"
     gate.wait_entered()
     kept.replace(first)
     assert rig.answerer("churn.tar.gz") == "v1"
     gate.open()
-    assert second.result(30) == "v2"
     rig.stub.wait_for("unload", "v2")
     assert rig.stub.count("load", "v1") == 1
-    assert rig.answerer("churn.tar.gz") == "v1"
+    assert "x-medley-stale" not in rig.invoke("churn.tar.gz")["ResponseMetadata"]["HTTPHeaders"]
 
 
 def test_artifact_that_was_taken_away_is_no_longer_served(rig: Rig) -> None:
@@ -179,8 +217,8 @@ def test_artifact_that_was_taken_away_is_no_longer_served(rig: Rig) -> None:
 
 def test_artifact_that_changes_while_it_is_read_is_refused_for_the_moment(make_rig: MakeRig) -> None:
     class BeingWritten(FolderStore):
-        def find(self, target_model: str) -> Artifact:
-            artifact = super().find(target_model)
+        def known(self, target_model: str) -> Artifact:
+            artifact = super().known(target_model)
             os.utime(artifact.path)
             return artifact
 
@@ -254,17 +292,42 @@ def _errors(rig: Rig, name: str, times: int) -> list[Any]:
     return [call.exception() for call in calls]
 
 
-def test_unpacked_artifacts_stay_only_as_far_as_the_disk_cap_allows(make_rig: MakeRig, tmp_path: Path) -> None:
-    rig = make_rig(spare_bytes=0)
-    rig.put("churn.tar.gz", id="v1")
-    rig.answerer("churn.tar.gz")
-    assert len(_folders(rig)) == 1
-    rig.put("churn.tar.gz", id="v2")
-    rig.answerer("churn.tar.gz")
-    rig.stub.wait_for("unload", "v1")
-    rig.until("churn.tar.gz", state="ready")
+def test_unpacked_artifacts_take_no_more_than_the_disk_cap_in_use_or_not(make_rig: MakeRig) -> None:
+    rig = make_rig(disk=2 * len('{"id": "a"}'))
+    for name in ("a", "b", "c"):
+        rig.put(f"{name}.tar.gz")
+    for name in ("a", "b", "c", "a"):
+        assert rig.answerer(f"{name}.tar.gz") == name
+    assert rig.stub.loaded() == {"a", "c"}
     rig.run(rig.loop.shutdown_default_executor())  # type: ignore[arg-type]
-    assert len(_folders(rig)) == 1
+    assert len(_folders(rig)) == 2
+
+
+def test_artifact_larger_than_the_disk_cap_is_refused_in_words(make_rig: MakeRig) -> None:
+    rig = make_rig(disk=5)
+    rig.put("churn.tar.gz")
+    with pytest.raises(rig.client.exceptions.ValidationError, match="--disk"):
+        rig.invoke("churn.tar.gz")
+    assert _folders(rig) == []
+
+
+def test_unpacking_that_is_given_up_leaves_no_folder(make_rig: MakeRig) -> None:
+    class Waits(FolderStore):
+        """Its archive is never read to its end."""
+
+        @asynccontextmanager
+        async def archive(self, artifact: Artifact) -> AsyncIterator[Path]:
+            yield Path(artifact.path).with_name("slow.fifo")
+
+    rig = make_rig(limits=Limits(load_seconds=0.2), store=Waits)
+    os.mkfifo(rig.models / "slow.fifo")
+    rig.put("slow.tar.gz")
+    with pytest.raises(rig.client.exceptions.ModelError, match="not loaded within"):
+        rig.invoke("slow.tar.gz")
+    with (rig.models / "slow.fifo").open("wb"):  # the thread goes on, into a folder that is no longer there
+        pass
+    rig.run(rig.loop.shutdown_default_executor())  # type: ignore[arg-type]
+    assert _folders(rig) == []
 
 
 def test_unpacked_artifact_that_is_still_there_is_not_unpacked_again(make_rig: MakeRig) -> None:

@@ -5,7 +5,7 @@ from collections.abc import Callable
 
 import pytest
 
-from container.endpoint.loader import Limits
+from container.endpoint.parts import Limits
 
 from .rig import Rig
 
@@ -86,6 +86,7 @@ def test_replaced_version_of_a_pinned_model_makes_room_for_the_new_one(make_rig:
     rig = _with_room_for(make_rig(limits=Limits(pinned=frozenset({"a.tar.gz"}))), 1, "a")
     rig.answerer("a.tar.gz")
     rig.put("a.tar.gz", id="a2")
+    rig.manage("load", "a.tar.gz")
     assert rig.answerer("a.tar.gz") == "a2"
     assert rig.stub.loaded() == {"a2"}
 
@@ -125,3 +126,82 @@ def test_storm_on_more_models_than_fit_loses_no_call(rig: Rig) -> None:
 
 def _mishaps(rig: Rig) -> set[str]:
     return {what for what, _ in rig.stub.calls} - {"load", "invoke", "answer", "unload"}
+
+
+def test_model_that_keeps_most_memory_for_longest_goes_first(rig: Rig) -> None:
+    _with_room_for(rig, 3, "new")
+    rig.put("small.tar.gz", bytes=1_000)
+    rig.put("large.tar.gz", bytes=1_000_000_000)
+    rig.put("other.tar.gz", bytes=1_000)
+    for name in ("small", "large", "other"):
+        rig.answerer(f"{name}.tar.gz")
+    assert rig.answerer("new.tar.gz") == "new"
+    assert rig.stub.loaded() == {"small", "other", "new"}
+
+
+def test_models_beyond_the_endpoints_own_budget_are_unloaded(make_rig: MakeRig) -> None:
+    rig = make_rig(limits=Limits(memory=250, sentence_seconds=5.0))
+    for name in ("a", "b", "c"):
+        rig.put(f"{name}.tar.gz", bytes=100)
+        rig.answerer(f"{name}.tar.gz")
+    rig.stub.wait_for("unload", "a")
+    assert rig.stub.loaded() == {"b", "c"}
+
+
+def test_without_model_caching_a_model_goes_when_its_calls_are_answered(make_rig: MakeRig) -> None:
+    rig = make_rig(limits=Limits(cached=False))
+    rig.put("a.tar.gz")
+    gate = rig.gate("invoke", "a")
+    calls = [rig.threads.submit(rig.answerer, "a.tar.gz") for _ in range(5)]
+    gate.wait_entered()
+    rig.until("a.tar.gz", in_flight=5)
+    gate.open()
+    assert [call.result(30) for call in calls] == ["a"] * 5
+    rig.stub.wait_for("unload", "a")
+    assert rig.stub.count("load", "a") == 1
+    assert rig.answerer("a.tar.gz") == "a"
+    rig.stub.wait_for("unload", "a", times=2)
+    assert rig.cache.holds == 1  # on disk it stays
+
+
+def test_storm_without_model_caching_loses_no_call(make_rig: MakeRig) -> None:
+    rig = make_rig(limits=Limits(cached=False))
+    _with_room_for(rig, 2, "a", "b", "c", "d")
+    asked = random.Random(3).choices("abcd", k=120)
+    assert list(rig.threads.map(lambda name: rig.answerer(f"{name}.tar.gz"), asked)) == asked
+    assert _mishaps(rig) == set()
+
+
+def test_pin_and_unpin_hold_from_then_on(rig: Rig) -> None:
+    _with_room_for(rig, 1, "a", "b")
+    rig.answerer("a.tar.gz")
+    assert rig.manage("pin", "a.tar.gz")["models"][0]["pinned"] is True
+    with pytest.raises(rig.client.exceptions.ModelError, match="no memory is left"):
+        rig.invoke("b.tar.gz")
+    rig.manage("unpin", "a.tar.gz")
+    assert rig.answerer("b.tar.gz") == "b"
+
+
+def test_model_that_is_asked_to_go_is_drained_first(rig: Rig) -> None:
+    rig.put("a.tar.gz")
+    gate = rig.gate("invoke", "a")
+    call = rig.threads.submit(rig.answerer, "a.tar.gz")
+    gate.wait_entered()
+    unload = rig.threads.submit(rig.manage, "unload", "a.tar.gz")
+    rig.until("a.tar.gz", state="draining")
+    gate.open()
+    assert call.result(30) == "a"
+    assert unload.result(30)["models"] == []
+    assert _mishaps(rig) == set()
+    assert "is not loaded" in rig.manage("unload", "a.tar.gz")["Message"]
+
+
+def test_preloaded_models_are_there_before_the_first_call_and_failures_are_named(rig: Rig) -> None:
+    rig.put("a.tar.gz")
+    rig.put("bad.tar.gz", load_status=400, says="It is broken.")
+    failed = rig.run(rig.router.preload(["a.tar.gz", "bad.tar.gz", "none.tar.gz"]))
+    assert rig.stub.loaded() == {"a"}
+    assert "It is broken." in failed["bad.tar.gz"]
+    assert "no model" in failed["none.tar.gz"]
+    rig.answerer("a.tar.gz")
+    assert rig.listing()["a.tar.gz"]["misses"] == 0

@@ -8,7 +8,6 @@ from pathlib import Path
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
-from yarl import URL
 
 from container.endpoint.errors import ValidationError
 from container.endpoint.log import NOTHING, ContainerLog
@@ -38,16 +37,16 @@ def test_version_follows_the_bytes(tmp_path: Path) -> None:
     store, file = FolderStore(tmp_path), tmp_path / "a.tar.gz"
     file.write_bytes(b"one")
     os.utime(file, ns=(1, 1))
-    first = store.find("a.tar.gz")
-    assert store.find("a.tar.gz") == first
+    first = store.known("a.tar.gz")
+    assert store.known("a.tar.gz") == first
     copy = tmp_path / "copy"
     copy.write_bytes(b"two")
     os.utime(copy, ns=(1, 1))
     copy.replace(file)
-    assert store.find("a.tar.gz").version != first.version
+    assert store.known("a.tar.gz").version != first.version
     file.unlink()
     with pytest.raises(ModelNotFound):
-        store.find("a.tar.gz")
+        store.known("a.tar.gz")
 
 
 def test_link_to_an_artifact_elsewhere_is_an_artifact(tmp_path: Path) -> None:
@@ -55,8 +54,8 @@ def test_link_to_an_artifact_elsewhere_is_an_artifact(tmp_path: Path) -> None:
     (tmp_path / "run.tar.gz").write_bytes(b"one")
     (tmp_path / "models" / "a.tar.gz").symlink_to("../run.tar.gz")
     store = FolderStore(tmp_path / "models")
-    assert store.find("a.tar.gz").version
-    assert store.count() == 1
+    assert store.known("a.tar.gz").version
+    assert [entry.target_model for entry in asyncio.run(store.catalogue())] == ["a.tar.gz"]
 
 
 def test_other_name_or_other_version_is_another_model_to_the_container() -> None:
@@ -104,7 +103,7 @@ def test_sentence_is_of_this_load_and_not_of_an_earlier_one() -> None:
 
 
 def test_illegal_move_is_named() -> None:
-    model = Model(Artifact("a", "1", ""), "n", URL("http://x/"))
+    model = Model(Artifact("a", "1", ""), "n")
     model.move("load")
     with pytest.raises(RuntimeError, match="loading cannot be drain"):
         model.move("drain")

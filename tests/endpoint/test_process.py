@@ -3,6 +3,7 @@
 import json
 import os
 import select
+import shlex
 import signal
 import socket
 import subprocess
@@ -11,21 +12,19 @@ import urllib.request
 from collections.abc import Callable, Iterator
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import ExitStack
-from dataclasses import asdict
 from functools import partial
 from pathlib import Path
 from typing import Any
 
 import pytest
 
-from container.endpoint.child import ContainerEnded
-from container.endpoint.local import LocalEndpoint, LocalSettings
+from pipeline.local import Local, StartFailed, command
 
 from . import stub
 from .rig import runtime, write_artifact
 
 STUB = (sys.executable, stub.__file__)
-Start = Callable[..., LocalEndpoint]
+Start = Callable[..., Local]
 Capture = pytest.CaptureFixture[str]
 
 
@@ -49,14 +48,19 @@ def models(tmp_path: Path) -> Path:
 def start(models: Path, scratch: Path) -> Iterator[Start]:
     with ExitStack() as stack:
 
-        def start(**settings: Any) -> LocalEndpoint:
-            return stack.enter_context(LocalEndpoint(_settings(models, **settings)))
+        def start(**settings: Any) -> Local:
+            return stack.enter_context(Local(models, *_options(**settings)))
 
         yield start
 
 
-def _settings(models: Path, **more: Any) -> LocalSettings:
-    return LocalSettings(**{"models": models, "port": 0, "container": STUB, **more})
+def _options(**more: Any) -> list[str]:
+    """`stop_seconds=1.0` is --stop-seconds 1.0, `quiet=True` --quiet; the stub is the container."""
+    words = []
+    for name, value in {"container": STUB, **more}.items():
+        text = shlex.join(value) if isinstance(value, tuple) else str(value)
+        words += [f"--{name.replace('_', '-')}", *([] if value is True else [text])]
+    return words
 
 
 def _invoke(url: str, name: str) -> bytes:
@@ -103,7 +107,7 @@ def _listed_bytes(url: str) -> int | None:
 
 
 def test_ready_line_says_how_many_models_and_where(models: Path, scratch: Path) -> None:
-    with _process(_settings(models, port=0)) as process:
+    with _process(models) as process:
         assert process.stdout
         line = process.stdout.readline()
         assert line.startswith(f"Serving 2 models of {models} on http://127.0.0.1:")
@@ -126,8 +130,19 @@ def test_shutdown_leaves_no_process_and_no_file(start: Start, scratch: Path) -> 
         os.killpg(pid, 0)
 
 
+def test_terminal_that_is_closed_ends_the_endpoint_in_good_order(models: Path, scratch: Path) -> None:
+    with _process(models, how={"process_group": 0}) as process:
+        assert process.stdout
+        container = Watched(_container_pid(process.stdout.readline().split()[-1]))
+        os.killpg(process.pid, signal.SIGHUP)
+        process.communicate(timeout=20)
+        assert process.returncode == 0
+    container.assert_ends()
+    assert list(scratch.iterdir()) == []
+
+
 def test_leaving_the_block_ends_the_endpoint(models: Path, scratch: Path) -> None:
-    with LocalEndpoint(_settings(models)) as endpoint:
+    with Local(models, *_options()) as endpoint:
         container = Watched(_container_pid(endpoint.url))
     assert endpoint.process.returncode == 0
     container.assert_ends()
@@ -140,7 +155,7 @@ def test_call_in_flight_at_the_end_is_answered(start: Start, models: Path, tmp_p
 
 
 def test_call_in_flight_at_ctrl_c_is_answered(models: Path, scratch: Path, tmp_path: Path) -> None:
-    with _process(_settings(models), process_group=0) as process:
+    with _process(models, how={"process_group": 0}) as process:
         assert process.stdout
         url = process.stdout.readline().split()[-1]
         ctrl_c = partial(os.killpg, process.pid, signal.SIGINT)  # as a terminal does: to the whole foreground group
@@ -181,24 +196,24 @@ def test_container_ends_with_an_endpoint_that_is_killed(start: Start) -> None:
     container.assert_ends()
 
 
-def test_endpoint_ends_with_a_starter_that_is_killed(models: Path, scratch: Path) -> None:
+@pytest.mark.parametrize("number", [signal.SIGKILL, signal.SIGHUP])
+def test_endpoint_ends_with_a_starter_that_is_ended(models: Path, scratch: Path, number: int) -> None:
     lines = (
-        "import sys, threading; from container.endpoint.local import LocalEndpoint, LocalSettings; "
-        f"from pathlib import Path; s = LocalSettings(Path({str(models)!r}), port=0, container={STUB!r})\n"
-        "with LocalEndpoint(s) as e:\n print(e.process.pid, flush=True); threading.Event().wait()"
+        "import threading; from pathlib import Path; from pipeline.local import Local\n"
+        f"with Local(Path({str(models)!r}), *{_options()!r}) as e:\n"
+        " print(e.process.pid, flush=True); threading.Event().wait()"
     )
     starter = subprocess.Popen([sys.executable, "-c", lines], stdout=subprocess.PIPE, text=True)
     assert starter.stdout
     with starter:
         endpoint = Watched(int(starter.stdout.readline()))
-        starter.kill()
+        starter.send_signal(number)
     endpoint.assert_ends()
     assert list(scratch.iterdir()) == []
 
 
 def test_container_that_ignores_sigterm_is_killed(models: Path, scratch: Path) -> None:
-    deaf = {"STUB_IS_DEAF": "1"}
-    with LocalEndpoint(_settings(models, variables=deaf, stop_seconds=0.2)) as endpoint:
+    with Local(models, *_options(set="STUB_IS_DEAF=1", stop_seconds=0.2)) as endpoint:
         container = Watched(_container_pid(endpoint.url))
     assert endpoint.process.returncode == 0
     container.assert_ends()
@@ -206,7 +221,7 @@ def test_container_that_ignores_sigterm_is_killed(models: Path, scratch: Path) -
 
 def test_process_that_the_container_left_behind_is_ended_too(models: Path, scratch: Path) -> None:
     command = ("sh", "-c", f'sleep 600 & echo $! > {scratch.parent}/pid; exec "$@"', "sh", *STUB)
-    with LocalEndpoint(_settings(models, container=command)) as endpoint:
+    with Local(models, *_options(container=command)) as endpoint:
         left = Watched(int((scratch.parent / "pid").read_text()))
     assert endpoint.process.returncode == 0
     left.assert_ends()
@@ -225,7 +240,7 @@ def test_container_that_does_not_start_is_told_at_once(
     models: Path, scratch: Path, capfd: pytest.CaptureFixture[str]
 ) -> None:
     failing = (sys.executable, "-c", "print('no licence found'); raise SystemExit(3)")
-    with pytest.raises(ContainerEnded), LocalEndpoint(_settings(models, container=failing, quiet=True)):
+    with pytest.raises(StartFailed), Local(models, *_options(container=failing, quiet=True)):
         pass
     error = capfd.readouterr().err
     assert "exit code 3" in error
@@ -234,7 +249,7 @@ def test_container_that_does_not_start_is_told_at_once(
 
 
 def test_command_that_is_not_there_is_told(models: Path, scratch: Path, capfd: Capture) -> None:
-    with pytest.raises(ContainerEnded), LocalEndpoint(_settings(models, container=("no-such-command",))):
+    with pytest.raises(StartFailed), Local(models, *_options(container=("no-such-command",))):
         pass
     assert "cannot be started: no-such-command" in capfd.readouterr().err
 
@@ -243,13 +258,13 @@ def test_container_that_never_answers_ping_is_given_up(
     models: Path, scratch: Path, capfd: pytest.CaptureFixture[str]
 ) -> None:
     silent = ("sleep", "600")
-    with pytest.raises(ContainerEnded), LocalEndpoint(_settings(models, container=silent, start_seconds=0.3)):
+    with pytest.raises(StartFailed), Local(models, *_options(container=silent, start_seconds=0.3)):
         pass
     assert "did not answer /ping within 0.3 seconds" in capfd.readouterr().err
 
 
 def test_endpoint_can_be_stopped_while_its_container_starts(models: Path, scratch: Path) -> None:
-    with _process(_settings(models, container=("sh", "-c", "echo here; exec sleep 600"))) as process:
+    with _process(models, container=("sh", "-c", "echo here; exec sleep 600")) as process:
         assert process.stderr
         assert process.stderr.readline() == "here\n"
         process.terminate()
@@ -260,7 +275,7 @@ def test_endpoint_can_be_stopped_while_its_container_starts(models: Path, scratc
 def test_port_that_is_taken_is_told_before_anything_starts(models: Path, scratch: Path) -> None:
     with socket.create_server(("127.0.0.1", 0)) as other:
         port = other.getsockname()[1]
-        with _process(_settings(models, port=port, container=("sh", "-c", f"touch {scratch}/started"))) as process:
+        with _process(models, port=port, container=("sh", "-c", f"touch {scratch}/started")) as process:
             assert process.stderr
             assert f"Cannot listen on 127.0.0.1 port {port}" in process.stderr.read()
             assert process.wait(20) == 1
@@ -268,14 +283,14 @@ def test_port_that_is_taken_is_told_before_anything_starts(models: Path, scratch
 
 
 def test_folder_that_is_not_there_is_told(tmp_path: Path, scratch: Path) -> None:
-    with _process(_settings(tmp_path / "nowhere")) as process:
+    with _process(tmp_path / "nowhere") as process:
         assert process.stderr
         assert "is not a folder" in process.stderr.read()
         assert process.wait(20) == 1
 
 
 def test_quiet_endpoint_does_not_show_the_containers_log(models: Path, scratch: Path) -> None:
-    with _process(_settings(models, quiet=True)) as process:
+    with _process(models, quiet=True) as process:
         assert process.stdout
         assert process.stderr
         process.stdout.readline()
@@ -283,17 +298,7 @@ def test_quiet_endpoint_does_not_show_the_containers_log(models: Path, scratch: 
         assert process.stderr.read() == ""
 
 
-def _process(settings: LocalSettings, **how: Any) -> subprocess.Popen[str]:
-    """As LocalEndpoint starts it, but with its stderr to read. Its stdin stays open."""
-    process = subprocess.Popen(
-        [sys.executable, "-m", "container.endpoint.local"],
-        stdin=subprocess.PIPE,
-        stdout=subprocess.PIPE,
-        stderr=subprocess.PIPE,
-        text=True,
-        **how,
-    )
-    assert process.stdin
-    process.stdin.write(json.dumps(asdict(settings), default=str) + "\n")
-    process.stdin.flush()
-    return process
+def _process(models: Path, how: dict[str, Any] | None = None, **more: Any) -> subprocess.Popen[str]:
+    """As people start it, with its stdout and stderr to read."""
+    options = ["--models", str(models), *_options(**{"port": 0, **more})]
+    return subprocess.Popen(command(options), stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True, **(how or {}))

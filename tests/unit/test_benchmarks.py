@@ -8,6 +8,7 @@ from hypothesis import strategies as st
 from rich.console import Console
 
 from benchmarks import client, figures, report
+from benchmarks.endpoint import zipf
 from benchmarks.errors import WrongAnswer
 from benchmarks.figures import Bound, Figure, Line
 
@@ -117,3 +118,17 @@ def test_a_wrong_value_or_status_under_load_stops_the_run() -> None:
         client.check(200, b"[0.2]", b"[0.7183108329772949]")
     with pytest.raises(WrongAnswer, match="503"):
         client.check(503, b"{}", b"[0.7183108329772949]")
+
+
+@given(st.lists(st.integers(0, 6), min_size=1, max_size=9), st.integers(1, 4))
+def test_beladys_hits_are_the_most_that_any_order_of_drops_reaches(numbers: list[int], fit: int) -> None:
+    def best(at: int, held: frozenset[int]) -> int:
+        if at == len(numbers):
+            return 0
+        if numbers[at] in held:
+            return 1 + best(at + 1, held)
+        if len(held) < fit:
+            return best(at + 1, held | {numbers[at]})
+        return max(best(at + 1, held - {dropped} | {numbers[at]}) for dropped in held)
+
+    assert zipf.belady(numbers, fit) == best(0, frozenset())

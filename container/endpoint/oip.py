@@ -1,0 +1,121 @@
+"""The Open Inference Protocol v2 (KServe, MLServer, Triton), with JSON tensors, on the same models.
+
+    GET  /v2, /v2/health/live, /v2/health/ready
+    GET  /v2/models/{m}[/versions/{v}][/ready]
+    POST /v2/models/{m}[/versions/{v}]/infer
+    POST /v2/repository/index, /v2/repository/models/{m}/load | unload      (who may manage)
+
+A model's name is its TargetModel, slashes and all. Versions are the store's own; a request cannot choose one. Errors
+have the protocol's form, {"error": sentence}.
+"""
+
+import json
+from importlib.metadata import version
+
+from aiohttp import web
+
+from .app import Call, Endpoint
+from .errors import ModelError, ServiceUnavailable, ValidationError
+from .router import Router
+from .tensors import body_of, output_of
+from .upstream import Upstream, words
+
+_STATES = {"loading": "LOADING", "ready": "READY", "draining": "UNLOADING"}
+_JSON = (("Content-Type", "application/json"), ("Accept", "application/json"))
+_TARGET_MODEL, _REQUEST_ID = "X-Amzn-SageMaker-Target-Model", "x-amzn-RequestId"
+
+
+class OpenInference:
+    """The handlers."""
+
+    def __init__(self, endpoint: Endpoint, router: Router, upstream: Upstream) -> None:
+        self._endpoint = endpoint
+        self._router = router
+        self._upstream = upstream
+
+    def routes(self) -> list[web.RouteDef]:
+        answered, anybody, admin = self._endpoint.answered, self._endpoint.anybody, self._endpoint.admin
+        models = ("/v2/models/{model:.+?}/versions/{version}", "/v2/models/{model:.+?}")
+        return [
+            web.get("/v2", answered(self.server)),
+            web.get("/v2/health/live", answered(self.live, anybody)),
+            web.get("/v2/health/ready", answered(self.ready, anybody)),
+            web.post("/v2/repository/index", answered(self.index)),
+            web.post("/v2/repository/models/{model:.+?}/load", answered(self.load, admin)),
+            web.post("/v2/repository/models/{model:.+?}/unload", answered(self.unload, admin)),
+            *(web.post(f"{path}/infer", answered(self.infer)) for path in models),
+            *(web.get(f"{path}/ready", answered(self.model_ready)) for path in models),
+            *(web.get(path, answered(self.model)) for path in models),
+        ]
+
+    async def server(self, call: Call) -> web.Response:
+        told = {"name": "medley", "version": version("medley"), "extensions": ["model_repository"]}
+        return web.json_response(told)
+
+    async def live(self, call: Call) -> web.Response:
+        return web.json_response({"live": True})
+
+    async def ready(self, call: Call) -> web.Response:
+        if (await self._upstream.ping()).status != 200:
+            raise ServiceUnavailable("The container is not well.")
+        return web.json_response({"ready": True})
+
+    async def model(self, call: Call) -> web.Response:
+        artifact = await self._router.find(_model(call))
+        told = {"name": artifact.target_model, "versions": [artifact.version], "platform": "medley"}
+        return web.json_response({**told, "inputs": [], "outputs": []})
+
+    async def model_ready(self, call: Call) -> web.Response:
+        artifact = await self._router.find(_model(call))
+        if self._state(artifact.target_model) != "READY":
+            raise ServiceUnavailable(f'The model "{artifact.target_model}" is not loaded; its first call loads it.')
+        return web.json_response({"name": artifact.target_model, "ready": True})
+
+    async def infer(self, call: Call) -> web.Response:
+        if "Inference-Header-Content-Length" in call.request.headers:
+            raise ValidationError("Tensors in binary form are not read here: send them as JSON (binary_data=False).")
+        model = _model(call)
+        async with self._endpoint.read(call.request) as received:
+            request = _parsed(received)
+            headers = [*_JSON, (_TARGET_MODEL, model), (_REQUEST_ID, call.request_id)]
+            reply = await self._router.invoke(model, headers, body_of(request))
+        answer = reply.answer
+        if not 200 <= answer.status < 300:
+            raise ModelError(f"The model answered {answer.status}: {words(answer)}", answer.status, words(answer))
+        told: dict[str, object] = {"model_name": model, "outputs": [output_of(answer.body, request)]}
+        if isinstance(request, dict) and isinstance(request.get("id"), str):
+            told["id"] = request["id"]
+        return web.json_response(told)
+
+    async def index(self, call: Call) -> web.Response:
+        wanted = _parsed(await call.request.read() or b"{}")
+        only_ready = isinstance(wanted, dict) and wanted.get("ready") is True
+        rows = []
+        for listed in await self._router.catalogue():
+            state = self._state(listed.target_model)
+            if state == "READY" or not only_ready:
+                reason = "" if state != "UNAVAILABLE" else "not loaded; its first call loads it"
+                rows.append({"name": listed.target_model, "state": state, "reason": reason})
+        return web.json_response(rows)
+
+    async def load(self, call: Call) -> web.Response:
+        await self._router.load(_model(call))
+        return web.json_response({})
+
+    async def unload(self, call: Call) -> web.Response:
+        await self._router.unload(_model(call))
+        return web.json_response({})
+
+    def _state(self, target_model: str) -> str:
+        return _STATES.get(self._router.state(target_model), "UNAVAILABLE")
+
+
+def _model(call: Call) -> str:
+    return call.request.match_info["model"]
+
+
+def _parsed(body: bytes) -> object:
+    try:
+        return json.loads(body)
+    except (ValueError, RecursionError) as error:
+        raise ValidationError("The request's body is not JSON.") from error

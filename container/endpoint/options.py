@@ -1,0 +1,141 @@
+"""What the endpoint can be told: one table, from which the command line is made.
+
+Each field of LocalSettings is an option of the same name; what is secret is read from the environment instead, since a
+command line is seen by every process of the machine, and is kept from the container.
+"""
+
+import argparse
+import os
+import shlex
+import sys
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass, field, fields
+from typing import Any
+
+TOKEN, ADMIN_TOKEN = "MEDLEY_TOKEN", "MEDLEY_ADMIN_TOKEN"
+SECRETS = (TOKEN, ADMIN_TOKEN)
+LOOPBACK = "127.0.0.1"
+_LOADS = max(2, min(8, len(os.sched_getaffinity(0))))  # a load takes a core: more at once only slow calls down
+_UNITS = {"": 1, "k": 1 << 10, "m": 1 << 20, "g": 1 << 30, "t": 1 << 40}
+_EPILOG = (
+    f"{TOKEN} in the environment is a token that callers must carry (Authorization: Bearer ...), {ADMIN_TOKEN} one "
+    "that lets other machines load, unload and pin. Sizes are bytes, or 512m, 2g. In the image: docker run IMAGE local"
+)
+
+
+def size(text: str) -> int:
+    """Bytes of '2g' and the like."""
+    number, unit = (text[:-1], text[-1].lower()) if text[-1:].isalpha() else (text, "")
+    if unit not in _UNITS or not number.isdecimal():
+        raise argparse.ArgumentTypeError(f"{text}: a size is needed, such as 536870912, 512m or 2g")
+    return int(number) * _UNITS[unit]
+
+
+def _seconds(text: str) -> float:
+    try:
+        value = float(text)
+    except ValueError:
+        value = -1.0
+    if not 0 <= value < 1e6:
+        raise argparse.ArgumentTypeError(f"{text}: a number of seconds is needed")
+    return value
+
+
+def _count(text: str) -> int:
+    if not text.isdecimal() or int(text) == 0:
+        raise argparse.ArgumentTypeError(f"{text}: a whole number above 0 is needed")
+    return int(text)
+
+
+def _command(text: str) -> tuple[str, ...]:
+    return tuple(shlex.split(text))
+
+
+def _port(text: str) -> int:
+    if not text.isdecimal() or int(text) > 65535:
+        raise argparse.ArgumentTypeError(f"{text}: a port from 0 to 65535 is needed")
+    return int(text)
+
+
+def _says(words: str, of: Callable[[str], object] = str, **more: object) -> dict[str, Any]:
+    return {"help": words, "type": of, **more}
+
+
+@dataclass(frozen=True)
+class LocalSettings:
+    """Bytes and seconds. `endpoint_name` None: any name is answered to. `port` 0: a free one."""
+
+    models: str = field(metadata=_says("the folder, or s3://bucket/prefix, that holds the models' .tar.gz files"))
+    host: str = field(default=LOOPBACK, metadata=_says("where to listen; not loopback: other machines reach it"))
+    port: int = field(default=8080, metadata=_says("0 takes a free one", _port))
+    endpoint_name: str | None = field(default=None, metadata=_says("the only endpoint name to answer to"))
+    pin: tuple[str, ...] = field(default=(), metadata=_says("a model that is never unloaded for want of memory"))
+    preload: tuple[str, ...] = field(default=(), metadata=_says("a model to load before the first call; 'all' of them"))
+    memory: int | None = field(default=None, metadata=_says("for all models together", size))
+    no_model_cache: bool = field(
+        default=False, metadata=_says("unload a model once its calls are answered: ModelCacheSetting Disabled")
+    )
+    cache: str | None = field(default=None, metadata=_says("a folder where unpacked artifacts stay for the next start"))
+    disk: int = field(default=20 << 30, metadata=_says("for all unpacked artifacts together", size))
+    recheck_seconds: float = field(default=2.0, metadata=_says("how old the word of S3 on a version may be", _seconds))
+    parallel_loads: int = field(default=_LOADS, metadata=_says("models that are loaded at the same time", _count))
+    queue: int = field(default=2048, metadata=_says("calls that may wait for one model; more get 503", _count))
+    connections: int = field(default=4096, metadata=_says("open connections; more get 503", _count))
+    body_limit: int = field(default=25 << 20, metadata=_says("the largest request and answer", size))
+    body_memory: int = field(default=1 << 30, metadata=_says("for the requests that are being answered", size))
+    head_seconds: float = field(default=15.0, metadata=_says("for a request's head to come in", _seconds))
+    body_seconds: float = field(default=60.0, metadata=_says("for a request's body to come in", _seconds))
+    invoke_seconds: float = field(default=60.0, metadata=_says("for an answer, and to wait for a load", _seconds))
+    load_seconds: float = field(default=360.0, metadata=_says("for a load", _seconds))
+    start_seconds: float = field(default=480.0, metadata=_says("until the container's first good ping", _seconds))
+    stop_seconds: float = field(default=10.0, metadata=_says("from the container's SIGTERM to its SIGKILL", _seconds))
+    metric_models: int = field(default=500, metadata=_says("models with metrics of their own", _count))
+    emf: bool = field(default=False, metadata=_says("write per-model metrics to stdout for CloudWatch, each minute"))
+    container: tuple[str, ...] = field(
+        default=(sys.executable, "-m", "container", "serve"),
+        metadata=_says("the command of any multi-model container that listens on $SAGEMAKER_BIND_TO_PORT", _command),
+    )
+    set: tuple[str, ...] = field(default=(), metadata=_says("NAME=VALUE for the container's environment"))
+    quiet: bool = field(default=False, metadata=_says("do not show the container's log"))
+    stop_at_eof: bool = field(default=False, metadata=_says("", hidden=True))  # of stdin: whoever started it has gone
+    token: str | None = field(default=None, repr=False, metadata={"environment": TOKEN})
+    admin_token: str | None = field(default=None, repr=False, metadata={"environment": ADMIN_TOKEN})
+
+    @property
+    def variables(self) -> dict[str, str]:
+        """For the container, over what it inherits."""
+        return dict(pair.split("=", 1) for pair in self.set)
+
+
+def parse(arguments: Sequence[str], environ: Mapping[str, str]) -> LocalSettings:
+    """Exits with 2, and a sentence, where the words cannot be meant."""
+    parser = argparse.ArgumentParser(
+        "medley serve", description="Serve models as a SageMaker multi-model endpoint would.", epilog=_EPILOG
+    )
+    for option in fields(LocalSettings):
+        if "type" in option.metadata:
+            parser.add_argument(f"--{option.name.replace('_', '-')}", **_how(option))
+    if environ.get("MEDLEY_BODY_LIMIT"):  # the container's own name for it
+        parser.set_defaults(body_limit=size(environ["MEDLEY_BODY_LIMIT"]))
+    values: dict[str, Any] = {
+        name: tuple(v) if isinstance(v, list) else v for name, v in vars(parser.parse_args(arguments)).items()
+    }
+    for pair in values["set"]:
+        if not pair.partition("=")[0] or "=" not in pair:
+            parser.error(f"--set {pair}: NAME=VALUE is needed")
+    return LocalSettings(**values, token=environ.get(TOKEN) or None, admin_token=environ.get(ADMIN_TOKEN) or None)
+
+
+def _how(option: Any) -> dict[str, Any]:
+    """argparse's words for one field."""
+    words, kind = option.metadata["help"], option.metadata["type"]
+    if option.metadata.get("hidden"):
+        return {"action": "store_true", "help": argparse.SUPPRESS}
+    if option.type in (bool, "bool"):
+        return {"action": "store_true", "help": words}
+    if option.default == () and kind is str:
+        return {"action": "append", "default": [], "help": f"{words}; can be given more than once", "metavar": "NAME"}
+    if option.name == "models":
+        return {"required": True, "help": words}
+    plain = option.default is None or option.name == "container"
+    return {"type": kind, "default": option.default, "help": words if plain else f"{words} (%(default)s)"}

@@ -1,0 +1,242 @@
+"""`medley invoke`, `models`, `load`, `unload`, `pin`, `unpin`, `logs`, `fit`: what people ask a running endpoint.
+
+Answers go to stdout, and what is said about them to stderr. Exit codes: 0 done, 1 refused (the sentence says why), 2
+the words cannot be meant, 3 no endpoint answers, 4 not now: try again.
+"""
+
+import base64
+import json
+import sys
+import time
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from typing import Annotated, Any
+
+import typer
+from rich.console import Console
+from rich.table import Table
+
+Url = Annotated[str, typer.Option(envvar="MEDLEY_URL", help="Where the local endpoint answers.")]
+Token = Annotated[
+    str | None,
+    typer.Option(envvar=["MEDLEY_ADMIN_TOKEN", "MEDLEY_TOKEN"], show_envvar=True, help="Where it wants one."),
+]
+Json = Annotated[bool, typer.Option("--json", help="For programs.")]
+Name = Annotated[str, typer.Argument(help="TargetModel: the artifact's path below the models' folder or prefix.")]
+HERE = "http://127.0.0.1:8080"
+_said = Console(stderr=True, highlight=False)
+
+
+def attach(app: typer.Typer) -> None:
+    """Adds the commands."""
+    for command in (invoke, models, load, unload, pin, unpin, logs, fit):
+        app.command()(command)
+
+
+def invoke(
+    model: Name,
+    file: Annotated[typer.FileBinaryRead | None, typer.Argument(help="The body; stdin where it is left out.")] = None,
+    content_type: Annotated[str, typer.Option(help="What the body is.")] = "text/csv",
+    accept: Annotated[str, typer.Option(help="What the answer should be.")] = "application/json",
+    attributes: Annotated[str | None, typer.Option(help="CustomAttributes.")] = None,
+    aws: Annotated[str | None, typer.Option(help="Invoke this endpoint on AWS instead.")] = None,
+    wait: Annotated[float, typer.Option(help="Seconds to ask again while the model is being loaded.")] = 360.0,
+    url: Url = HERE,
+    token: Token = None,
+    as_json: Json = False,
+) -> None:
+    """Invoke a model with a file or stdin; the answer goes to stdout, its latency to stderr."""
+    from pipeline.endpoint_client import Endpoint
+
+    body = (file or sys.stdin.buffer).read()
+    request = {"TargetModel": model, "Body": body, "ContentType": content_type, "Accept": accept}
+    if attributes:
+        request["CustomAttributes"] = attributes
+    with _failures(as_json):
+        answer = Endpoint(url, token, aws).invoke(request, wait)
+    cold = answer.headers.get("x-medley-cold") == "true"
+    stale = answer.headers.get("x-medley-stale")
+    if as_json:
+        told = {"target_model": model, "milliseconds": round(answer.milliseconds, 3), "cold": cold, "stale": stale}
+        _print_json({**told, "content_type": answer.content_type, **_shown(answer.body)})
+        return
+    sys.stdout.buffer.write(answer.body)
+    sys.stdout.buffer.flush()
+    if sys.stdout.isatty():
+        sys.stdout.write("\n")
+    _said.print(f"{answer.milliseconds:,.1f} ms{', cold' if cold else ''}{f' ({stale})' if stale else ''}")
+
+
+def models(
+    catalogue: Annotated[bool, typer.Option("--all", help="All artifacts there are, loaded or not.")] = False,
+    url: Url = HERE,
+    token: Token = None,
+    as_json: Json = False,
+) -> None:
+    """What is loaded, and what it takes."""
+    from pipeline.endpoint_client import Endpoint
+
+    endpoint = Endpoint(url, token)
+    with _failures(as_json):
+        rows = list(_catalogue(endpoint)) if catalogue else endpoint.ask("/models")["models"]
+    if as_json:
+        _print_json({"models": rows})
+    elif catalogue:
+        _table(rows, {"TargetModel": lambda row: row["target_model"], "size": lambda row: _mb(row["bytes"])})
+    else:
+        _table(rows, _LOADED)
+
+
+def load(model: Name, url: Url = HERE, token: Token = None, as_json: Json = False) -> None:
+    """Load a model before its first call; a version that could not be loaded is tried again."""
+    _order("load", model, url, token, as_json)
+
+
+def unload(model: Name, url: Url = HERE, token: Token = None, as_json: Json = False) -> None:
+    """Unload a model, once its calls are answered."""
+    _order("unload", model, url, token, as_json)
+
+
+def pin(model: Name, url: Url = HERE, token: Token = None, as_json: Json = False) -> None:
+    """Keep a model loaded, whatever memory others want."""
+    _order("pin", model, url, token, as_json)
+
+
+def unpin(model: Name, url: Url = HERE, token: Token = None, as_json: Json = False) -> None:
+    """Let a pinned model go again."""
+    _order("unpin", model, url, token, as_json)
+
+
+def logs(
+    lines: Annotated[int, typer.Option("--lines", "-n", min=0, help="The last so many.")] = 100,
+    follow: Annotated[bool, typer.Option("--follow", "-f", help="And those that follow, until Ctrl-C.")] = False,
+    url: Url = HERE,
+    token: Token = None,
+    as_json: Json = False,
+) -> None:
+    """The container's log."""
+    from pipeline.endpoint_client import Endpoint
+
+    try:
+        with _failures(as_json):
+            for line in Endpoint(url, token).lines("/logs", lines=lines, follow=int(follow)):
+                print(line if as_json else _readable(line), flush=True)
+    except KeyboardInterrupt:
+        pass
+
+
+def fit(
+    memory: Annotated[str, typer.Option(help="Such as 4g: what the instance gives all models together.")],
+    models: Annotated[str, typer.Option(help="The folder, or s3://bucket/prefix, of the artifacts.")],
+    as_json: Json = False,
+) -> None:
+    """Which models fit in this memory? Each is loaded here once, alone, and what it takes is measured."""
+    from pipeline import fitting
+    from pipeline.local import StartFailed
+
+    try:
+        available = fitting.size(memory)
+    except ValueError as error:
+        raise typer.BadParameter(str(error), param_hint="--memory") from error
+    with _failures(as_json):
+        try:
+            forecast = fitting.forecast(models, available)
+        except StartFailed as error:
+            _said.print(str(error), style="red", markup=False)
+            raise typer.Exit(3) from error
+    if as_json:
+        _print_json(forecast.told())
+        return
+    _table(forecast.rows, _FITTING)
+    _said.print(forecast.sentence())
+
+
+# Below the commands
+
+
+def _order(order: str, model: str, url: str, token: str | None, as_json: bool) -> None:
+    from pipeline.endpoint_client import Endpoint
+
+    with _failures(as_json):
+        told = Endpoint(url, token).ask(f"/manage/{order}", {"target_model": model})
+    if as_json:
+        _print_json(told)
+    else:
+        _said.print(f"{order} {model}: done in {told['milliseconds']:,.1f} ms")
+
+
+@contextmanager
+def _failures(as_json: bool) -> Iterator[None]:
+    from pipeline.endpoint_client import Failed
+
+    try:
+        yield
+    except Failed as error:
+        if as_json:
+            _print_json({"error": str(error), "code": error.code})
+        else:
+            _said.print(str(error), style="red", markup=False, soft_wrap=True)
+        raise typer.Exit(error.code) from None
+
+
+def _catalogue(endpoint: Any) -> Iterator[dict[str, Any]]:
+    after: str | None = ""
+    while after is not None:
+        page = endpoint.ask("/catalogue", after=after)
+        yield from page["models"]
+        after = page["after"]
+
+
+def _table(rows: list[dict[str, Any]], columns: dict[str, Callable[[dict[str, Any]], str]]) -> None:
+    table = Table(box=None, padding=(0, 2, 0, 0))
+    for number, name in enumerate(columns):
+        table.add_column(name, justify="right" if number else "left", overflow="fold")
+    for row in rows:
+        table.add_row(*(read(row) for read in columns.values()))
+    Console(highlight=False, markup=False).print(table)
+
+
+def _mb(size: int | None) -> str:
+    return "" if size is None else f"{size / 1e6:,.1f} MB"
+
+
+def _ago(since: float) -> str:
+    return f"{max(0, time.time() - since):,.0f} s ago"
+
+
+def _readable(line: str) -> str:
+    try:
+        told = json.loads(line)
+        return (
+            f"{told['time']} {told['level']:5} {told.get('target_model') or told.get('model') or ''} {told['message']}"
+        )
+    except (ValueError, KeyError, TypeError):  # another container's line
+        return line
+
+
+def _shown(body: bytes) -> dict[str, str]:
+    try:
+        return {"body": body.decode()}
+    except UnicodeDecodeError:
+        return {"body_base64": base64.b64encode(body).decode()}
+
+
+def _print_json(told: object) -> None:
+    print(json.dumps(told, ensure_ascii=False))
+
+
+_LOADED: dict[str, Callable[[dict[str, Any]], str]] = {
+    "TargetModel": lambda row: row["target_model"],
+    "state": lambda row: row["state"] + (", pinned" if row["pinned"] else "") + (", stale" if row["stale"] else ""),
+    "memory": lambda row: _mb(row["bytes"]),
+    "in flight": lambda row: str(row["in_flight"]),
+    "hits": lambda row: str(row["hits"]),
+    "misses": lambda row: str(row["misses"]),
+    "used": lambda row: _ago(row["last_used"]),
+}
+_FITTING: dict[str, Callable[[dict[str, Any]], str]] = {
+    "TargetModel": lambda row: row["target_model"],
+    "memory": lambda row: _mb(row["bytes"]),
+    "together": lambda row: _mb(row["together"]),
+    "fits": lambda row: {True: "yes", False: "no", None: row["why"] or ""}[row["fits"]],
+}

@@ -1,0 +1,134 @@
+"""The `medley` command before a running endpoint: answers, words and exit codes."""
+
+import json
+import os
+import subprocess
+import sys
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from pipeline import fitting
+from pipeline.local import Local
+
+from .rig import write_artifact
+from .test_process import _options
+
+Told = subprocess.CompletedProcess[bytes]
+
+
+@pytest.fixture(scope="module")
+def endpoint(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Local]:
+    models = tmp_path_factory.mktemp("models")
+    write_artifact(models / "churn.tar.gz", {"bytes": 4_000_000})
+    write_artifact(models / "team" / "bad.tar.gz", {"load_status": 400, "says": "It is too old."})
+    with Local(models, *_options(quiet=True)) as endpoint:
+        yield endpoint
+
+
+def _medley(endpoint: Local | None, *words: str, body: bytes = b"1,2", **variables: str) -> Told:
+    url = endpoint.url if endpoint else "http://127.0.0.1:9"
+    command = [sys.executable, "-c", "from pipeline.cli import main; main()", *words]
+    environment = {**os.environ, "MEDLEY_URL": url, "COLUMNS": "200", **variables}
+    return subprocess.run(command, input=body, env=environment, capture_output=True, timeout=60, check=False)
+
+
+def _json(told: Told) -> Any:
+    return json.loads(told.stdout)
+
+
+def test_invoke_takes_a_file_or_stdin_and_says_how_long_it_took(endpoint: Local, tmp_path: Path) -> None:
+    told = _medley(endpoint, "invoke", "churn.tar.gz", "--accept", "text/csv")
+    assert told.returncode == 0, told.stderr
+    assert json.loads(told.stdout)["body"] == b"1,2".hex()
+    assert json.loads(told.stdout)["headers"]["Accept"] == "text/csv"
+    assert b" ms" in told.stderr
+    (tmp_path / "rows.csv").write_bytes(b"3,4")
+    told = _medley(endpoint, "invoke", "churn.tar.gz", str(tmp_path / "rows.csv"), "--json")
+    answer = _json(told)
+    assert json.loads(answer["body"])["body"] == b"3,4".hex()
+    assert answer["milliseconds"] > 0
+    assert (answer["cold"], answer["stale"]) == (False, None)
+
+
+def test_models_are_loaded_listed_and_unloaded(endpoint: Local) -> None:
+    assert _json(_medley(endpoint, "load", "churn.tar.gz", "--json"))["target_model"] == "churn.tar.gz"
+    assert b"churn.tar.gz" in _medley(endpoint, "models").stdout
+    assert [row["state"] for row in _json(_medley(endpoint, "models", "--json"))["models"]] == ["ready"]
+    names = [row["target_model"] for row in _json(_medley(endpoint, "models", "--all", "--json"))["models"]]
+    assert names == ["churn.tar.gz", "team/bad.tar.gz"]
+    assert _medley(endpoint, "pin", "churn.tar.gz").returncode == 0
+    assert b"pinned" in _medley(endpoint, "models").stdout
+    assert _medley(endpoint, "unpin", "churn.tar.gz").returncode == 0
+    assert _medley(endpoint, "unload", "churn.tar.gz").returncode == 0
+    assert _json(_medley(endpoint, "models", "--json"))["models"] == []
+
+
+def test_what_is_refused_is_told_in_words_and_by_its_exit_code(endpoint: Local) -> None:
+    refused = _medley(endpoint, "invoke", "team/bad.tar.gz")
+    assert (refused.returncode, b"It is too old." in refused.stderr, refused.stdout) == (1, True, b"")
+    assert _medley(endpoint, "invoke", "none.tar.gz").returncode == 1
+    assert _medley(endpoint, "unload", "none.tar.gz").returncode == 1
+    assert _medley(endpoint, "invoke").returncode == 2
+    assert _medley(endpoint, "fit", "--memory", "much", "--models", "x").returncode == 2
+    nobody = _medley(None, "models", "--json")
+    assert (nobody.returncode, _json(nobody)["code"]) == (3, 3)
+    assert _medley(None, "invoke", "churn.tar.gz").returncode == 3
+
+
+def test_log_is_shown(endpoint: Local) -> None:
+    _medley(endpoint, "load", "churn.tar.gz")
+    told = _medley(endpoint, "logs", "--lines", "50")
+    assert b"a line that is no JSON" in told.stdout
+    assert _medley(endpoint, "logs", "-n", "0").stdout == b""
+
+
+def test_token_of_the_environment_is_carried(tmp_path: Path) -> None:
+    write_artifact(tmp_path / "churn.tar.gz", {})
+    with Local(tmp_path, *_options(quiet=True), env={**os.environ, "MEDLEY_TOKEN": "let me in"}) as endpoint:
+        assert _medley(endpoint, "models").returncode == 1
+        assert _medley(endpoint, "models", MEDLEY_TOKEN="let me in").returncode == 0
+        assert _medley(endpoint, "invoke", "churn.tar.gz", MEDLEY_TOKEN="let me in").returncode == 0
+
+
+def test_container_does_not_see_the_tokens(tmp_path: Path) -> None:
+    seen = tmp_path / "seen"
+    container = ("sh", "-c", f'env > {seen}; exec "$@"', "sh", *_options()[1].split())
+    with Local(tmp_path, *_options(container=container), env={**os.environ, "MEDLEY_TOKEN": "let me in"}):
+        assert "let me in" not in seen.read_text()
+
+
+SIZES = st.lists(st.none() | st.integers(0, 1000), max_size=20)
+
+
+@given(SIZES, st.integers(0, 3000))
+def test_as_many_models_fit_as_can(sizes: list[int | None], memory: int) -> None:
+    measured = [{"target_model": str(at), "bytes": taken, "why": None} for at, taken in enumerate(sizes)]
+    forecast = fitting.choose(measured, memory)
+    assert sum(row["bytes"] for row in forecast.fitting) <= memory
+    left = [row["bytes"] for row in forecast.rows if row["fits"] is False]
+    assert all(sum(row["bytes"] for row in forecast.fitting) + taken > memory for taken in left)
+    assert len(forecast.rows) == len(sizes)
+
+
+def test_forecast_is_made_of_what_the_real_container_measures(tmp_path: Path) -> None:
+    import joblib
+    import numpy as np
+    from sklearn.linear_model import LinearRegression
+
+    from serving import artifact
+
+    (tmp_path / "model").mkdir()
+    joblib.dump(LinearRegression().fit(np.eye(3), [1.0, 2.0, 3.0]), tmp_path / "model" / "model.joblib")
+    (tmp_path / "models").mkdir()
+    artifact.pack(tmp_path / "model", tmp_path / "models" / "linear.tar.gz")
+    (tmp_path / "models" / "bad.tar.gz").write_bytes(b"no archive")
+    told = _json(_medley(None, "fit", "--memory", "1g", "--models", str(tmp_path / "models"), "--json"))
+    linear, bad = told["models"]
+    assert (told["fit"], told["of"]) == (1, 2)
+    assert linear["bytes"] > 1_000_000
+    assert "archive" in bad["why"]
