@@ -33,6 +33,14 @@ def numbers(data: Data) -> Data:
     return values_of(data)
 
 
+def number_column(data: pd.DataFrame, at: int) -> np.ndarray:
+    """One column as float64. BadInput names the first cell that is no number."""
+    column = data.iloc[:, at]
+    if column.dtype.kind not in "biuf":
+        _check_numbers(column.tolist(), at + 1, None if by_place(data) else [str(name) for name in data.columns])
+    return column.to_numpy(dtype=np.float64)
+
+
 def of_kinds(data: Data, kinds: Sequence[str]) -> Data:
     """`data` has as many columns as there are kinds. Raises BadInput."""
     if scipy.sparse.issparse(data) or not isinstance(data, np.ndarray | pd.DataFrame):

@@ -21,7 +21,8 @@ from serving.errors import BadInput, OutOfMemory
 from serving.frameworks.loading import DEFAULT, Loading
 from serving.frameworks.pickles import not_a, pickled_class, unpickle
 from serving.frameworks.sklearn import no_such_method, on_one_thread
-from serving.signature import Signature, conform, numbers
+from serving.kinds import number_column, numbers
+from serving.signature import Signature, conform
 
 NAME = "catboost"
 LIBRARY = "catboost"
@@ -147,9 +148,7 @@ def _rows(data: Any, traits: _Traits) -> Any:
     columns = {}
     for at, name in enumerate(frame.columns):
         column = frame.iloc[:, at]
-        columns[name] = (
-            _words(column.tolist(), at + 1, names) if at in traits.words else numbers(column.to_frame())[:, 0]
-        )
+        columns[name] = _words(column.tolist(), at + 1, names) if at in traits.words else number_column(frame, at)
     return pd.DataFrame(columns, index=frame.index)
 
 

@@ -21,7 +21,8 @@ from serving.errors import BadInput, InvalidModel
 from serving.frameworks.loading import DEFAULT, Loading
 from serving.frameworks.pickles import not_a, pickled_class, unpickle
 from serving.frameworks.sklearn import no_such_method, on_one_thread
-from serving.signature import Signature, conform, numbers
+from serving.kinds import number_column, numbers
+from serving.signature import Signature, conform
 
 NAME = "lightgbm"
 LIBRARY = "lightgbm"
@@ -149,10 +150,14 @@ def _rows(data: Any, traits: _Traits) -> Any:
         raise BadInput("The request has fewer columns than the model was trained on.")
     columns = {}
     for at, name in enumerate(frame.columns):
-        column = frame.iloc[:, at]
         known = traits.categories.get(at)
-        columns[name] = numbers(column.to_frame())[:, 0] if known is None else pd.Categorical(column, categories=known)
+        columns[name] = number_column(frame, at) if known is None else _category(frame.iloc[:, at], known)
     return pd.DataFrame(columns, index=frame.index)
+
+
+def _category(column: "pd.Series[Any]", known: list[Any]) -> pd.Categorical:
+    """What the model has not seen is missing."""
+    return pd.Categorical(column.where(column.isin(known)), categories=known)
 
 
 def _numeric(data: Data) -> Data:

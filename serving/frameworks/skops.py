@@ -25,7 +25,7 @@ NAME = "skops"
 LIBRARY = "skops"
 DISTRIBUTIONS: tuple[str, ...] = ("skops",)
 METHODS: tuple[str, ...] = sklearn.METHODS
-PRELOAD: tuple[str, ...] = ("skops.io",)
+PRELOAD: tuple[str, ...] = ()  # importing it looks at every module of scikit-learn: up to a second of the start
 READS_OLDER = True
 
 

@@ -1,4 +1,4 @@
-"""TorchScript modules. PyTorch's CPU build is not on PyPI: without it (`make torch`) these are skipped."""
+"""TorchScript modules. PyTorch's CPU build is not on PyPI: without it (`make torch` installs it) these are skipped."""
 
 import importlib.util
 import json
