@@ -20,8 +20,11 @@ from benchmarks import artifacts, client, figures, processes, report
 from benchmarks.errors import BenchmarkError
 from benchmarks.exercise import CLIENTS, Plan, take_turn
 
-NAMES = {"medley": "this container", "today": "today's way"}
-SIDES = {"both": ("medley", "today"), "medley": ("medley",), "today": ("today",)}
+NAMES = {"medley": "this container", "today": "today's way", "native": "the native front"}
+SIDES = {"both": ("medley", "today"), "medley": ("medley",), "today": ("today",), "fronts": ("native", "medley")}
+# Under which of the two columns a server's values go.
+COLUMNS = {"medley": "medley", "today": "today"}
+COLUMNS_OF_FRONTS = {"native": "medley", "medley": "today"}
 PHASES = {"all": frozenset({"cold", "warm"}), "cold": frozenset({"cold"}), "warm": frozenset({"warm"})}
 QUICK = {"rounds": 1, "models": 4, "seconds": 1.0, "warm_up_seconds": 2.0}
 FULL = {"rounds": 5, "models": 7, "seconds": 2.5, "warm_up_seconds": 4.0}
@@ -60,7 +63,7 @@ def _options(arguments: list[str]) -> argparse.Namespace:
     parser.add_argument("--warm-up-seconds", type=float, help="unmeasured calls that warm Java up (4)")
     parser.add_argument("--quick", action="store_true", help="about a minute, rougher figures")
     parser.add_argument("--phase", choices=PHASES, default="all", help="cold loads and memory, warm invokes, or all")
-    parser.add_argument("--side", choices=SIDES, default="both", help="both servers, or one of them without ratios")
+    parser.add_argument("--side", choices=SIDES, default="both", help="both servers, one, or the two fronts")
     parser.add_argument("--output", type=Path, default=Path("build/bench.json"), help="JSON (build/bench.json)")
     options = parser.parse_args(arguments)
     for name, value in (QUICK if options.quick else FULL).items():
@@ -87,11 +90,12 @@ def _run(plan: Plan, output: Path, folder: Path, console: Console) -> int:
         rehearsal = Plan(1, 1, 0.1, 0.1, frozenset(), plan.sides)
         take_turn(side, rehearsal, prepared, folder / "turn", _prefixed(say, f"rehearsal, {NAMES[side]}"))
     rounds: list[dict[str, dict[str, float]]] = []
+    columns = COLUMNS_OF_FRONTS if "native" in plan.sides else COLUMNS
     for number in range(1, plan.rounds + 1):
         rounds.append({})
         for side in plan.sides:
             name = f"round {number} of {plan.rounds}, {NAMES[side]}"
-            rounds[-1][side] = take_turn(side, plan, prepared, folder / "turn", _prefixed(say, name))
+            rounds[-1][columns[side]] = take_turn(side, plan, prepared, folder / "turn", _prefixed(say, name))
             console.print(
                 f"{time.monotonic() - started:4.0f} s  {name}: done".ljust(console.width - 1), highlight=False
             )
@@ -111,10 +115,11 @@ def _report(
     output: Path,
     console: Console,
 ) -> None:
-    lines = figures.summarise(rounds)
+    fronts = "native" in plan.sides
+    lines = figures.summarise(rounds, figures.OF_FRONTS if fronts else figures.FIGURES)
     settings = {"rounds": plan.rounds, "models": plan.models, "seconds": plan.seconds, "phases": sorted(plan.phases)}
     report.write(report.document(lines, rounds, generator, prepared.file_bytes, settings), output)
-    console.print(report.table(lines))
+    console.print(report.table(lines, report.FRONTS if fronts else report.TODAY))
     console.print(
         f"Medians of {plan.rounds} round{'s' * (plan.rounds > 1)}; one row as text/csv. The XGBoost model file has "
         f"{prepared.file_bytes['xgboost'] / 1000:.0f} KB. The load generator itself: "

@@ -82,7 +82,7 @@ class Turn:
         client.drive(self.server.port, [self.verified[model.name]], CLIENTS, self.plan.warm_up_seconds)
 
     def cold_loads(self) -> None:
-        for kind in ("xgboost", "sklearn", *(["bare"] if self.server.name == "medley" else [])):
+        for kind in ("xgboost", "sklearn", *(["bare"] if self.server.name != "today" else [])):
             loads, invokes, memory, busy = [], [], [processes.memory()], 0.0
             models = self.artifacts.models[kind][1 if kind == "xgboost" else 0 :]
             for number, model in enumerate(models, 1):
@@ -105,8 +105,11 @@ class Turn:
         loops = {"1 client": (1, several[:1]), "8 clients": (CLIENTS, several[:1])}
         loops["8 clients, several models"] = (CLIENTS, several)
         loops["8 clients, input_fn"] = (CLIENTS, [self._ready(self.artifacts.models["input_fn"][0])])
-        if self.server.name == "medley":
-            loops["8 clients, bare"] = (CLIENTS, [self._ready(self.artifacts.models["bare"][0])])
+        if self.server.name != "today":
+            bare = [self._ready(self.artifacts.models["bare"][0])]
+            loops["8 clients, bare"] = (CLIENTS, bare)
+        if "native" in self.plan.sides:
+            loops |= {"1 client, bare": (1, bare), "32 clients": (32, several[:1]), "32 clients, bare": (32, bare)}
         for name, (clients, exchanges) in loops.items():
             self._closed_loop(name, clients, exchanges)
 

@@ -110,6 +110,30 @@ FIGURES = (
     Figure("processes", "left behind", "left behind by SIGTERM"),
 )
 
+# The native front beside the one with multi-model-server.
+OF_FRONTS = (
+    Figure("start (ms)", "start", "start to first good ping", limit=1500),
+    Figure("start (ms)", "end", "SIGTERM to exit"),
+    Figure("cold load (ms)", "cold xgboost p50", "XGBoost, p50", bound=Bound(1.6, 1.6)),
+    Figure("cold load (ms)", "cold bare p50", "XGBoost, file alone, p50", bound=Bound(1.6, 1.6)),
+    Figure("cold load (ms)", "cold sklearn p50", "scikit-learn, p50"),
+    Figure("invoke (ms)", "warm 1 client p50", "warm, 1 client, p50", bound=Bound(1 / 0.7, 1 / 0.7)),
+    Figure("invoke (ms)", "warm 1 client, bare p50", "  file alone", bound=Bound(1 / 0.7, 1 / 0.7)),
+    Figure("invoke (ms)", "warm 8 clients p99", "warm, 8 clients, p99"),
+    Figure("requests a second", "rate 8 clients", "8 clients", more_is_better=True, bound=Bound(1.3, 1.3)),
+    Figure("requests a second", "rate 8 clients, bare", "  file alone", more_is_better=True, bound=Bound(1.3, 1.3)),
+    Figure("requests a second", "rate 32 clients", "32 clients", more_is_better=True, bound=Bound(1.3, 1.3)),
+    Figure("requests a second", "rate 32 clients, bare", "  file alone", more_is_better=True, bound=Bound(1.3, 1.3)),
+    Figure("requests a second", "rate 8 clients, several models", "8 clients, several models", more_is_better=True),
+    Figure("processor time (ms)", "processor xgboost", "a cold load, XGBoost"),
+    Figure("processor time (ms)", "processor 8 clients", "a request, 8 clients"),
+    Figure("processor time (ms)", "processor 8 clients, bare", "  to a file alone"),
+    Figure("memory per extra model (MB)", "PSS per model, xgboost", "proportional, XGBoost"),
+    Figure("idle memory (MB)", "idle PSS", "proportional"),
+    Figure("idle memory (MB)", "idle RSS", "resident, summed"),
+    Figure("processes", "left behind", "left behind by SIGTERM"),
+)
+
 # One round: what each side measured, by key.
 Round = Mapping[str, Mapping[str, float]]
 
@@ -135,9 +159,9 @@ def slope(samples: Sequence[float]) -> float:
     return sum((index - middle) * (sample - mean) for index, sample in enumerate(samples)) / spread
 
 
-def summarise(rounds: Sequence[Round]) -> list[Line]:
-    """One line per figure that either side has, in the order of FIGURES."""
-    lines = (_line(figure, rounds) for figure in FIGURES)
+def summarise(rounds: Sequence[Round], wanted: Sequence[Figure] = FIGURES) -> list[Line]:
+    """One line per wanted figure that either side has, in their order."""
+    lines = (_line(figure, rounds) for figure in wanted)
     return [line for line in lines if line.medley is not None or (line.today is not None and not line.figure.against)]
 
 

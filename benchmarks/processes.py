@@ -63,15 +63,16 @@ def descendants() -> list[int]:
 
 def memory() -> dict[str, float]:
     """Megabytes that all processes below this one take now, Java in and Java out; empty where the kernel hides them."""
-    totals = dict.fromkeys(("PSS", "USS", "PSS without Java", "USS without Java"), 0.0)
+    totals = dict.fromkeys(("RSS", "PSS", "USS", "PSS without Java", "USS without Java"), 0.0)
     for pid in descendants():
         try:
-            proportional, unique = _rollup(pid)
+            resident, proportional, unique = _rollup(pid)
             java = Path(f"/proc/{pid}/comm").read_text().strip() == "java"
         except (FileNotFoundError, ProcessLookupError):
             continue
         except PermissionError:
             return {}
+        totals["RSS"] += resident
         totals["PSS"] += proportional
         totals["USS"] += unique
         totals["PSS without Java"] += 0 if java else proportional
@@ -92,12 +93,13 @@ def server_seconds() -> float:
     return ticks / os.sysconf("SC_CLK_TCK")
 
 
-def _rollup(pid: int) -> tuple[float, float]:
+def _rollup(pid: int) -> tuple[float, float, float]:
     fields = {}
     for line in Path(f"/proc/{pid}/smaps_rollup").read_text().splitlines()[1:]:
         name, kilobytes = line.split()[:2]
         fields[name.rstrip(":")] = int(kilobytes) * KILOBYTE / MEGABYTE
-    return fields["Pss"], sum(value for name, value in fields.items() if name.startswith("Private_"))
+    unique = sum(value for name, value in fields.items() if name.startswith("Private_"))
+    return fields["Rss"], fields["Pss"], unique
 
 
 @dataclass(frozen=True)

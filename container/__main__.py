@@ -1,18 +1,25 @@
 """`python -m container serve | local | version`: settings once, then hand over."""
 
+import argparse
 import os
 import sys
 from collections.abc import Callable, Sequence
 from importlib.metadata import version
 
 from container.confine import hide
-from container.settings import Settings, SettingsError
+from container.settings import FRONTS, Settings, SettingsError
 
 
-def _serve(_arguments: Sequence[str]) -> int:
-    from container.mms.front import serve
-
-    return serve(Settings.read(os.environ), os.environ)
+def _serve(arguments: Sequence[str]) -> int:
+    parser = argparse.ArgumentParser("container serve", description="Serve models as SageMaker asks a container to.")
+    parser.add_argument("--front", choices=FRONTS, help="what speaks HTTP (default: MEDLEY_FRONT, or mms)")
+    front = parser.parse_args(arguments).front
+    settings = Settings.read({**os.environ, **({"MEDLEY_FRONT": front} if front else {})})
+    if settings.front == "native":
+        from container.native.front import serve
+    else:
+        from container.mms.front import serve
+    return serve(settings, os.environ)
 
 
 def _local(arguments: Sequence[str]) -> int:

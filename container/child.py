@@ -14,10 +14,12 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
-from container.confine import confine
-from serving.board import SLOTS, Board
+from container.confine import call_it, confine, die_with_parent
+from serving.board import IDLE, SLOTS, Board
 from serving.errors import MedleyError
 from serving.process import MESSAGE
+
+SPARE, MODEL = "medley-spare", "medley-model"  # what ps and top call them
 
 
 @dataclass
@@ -35,6 +37,11 @@ class Child:
     bytes: int = 0  # what it takes, as last known
     top: int = 0  # slots from here on have never been used
     seen: tuple[int, float] = (0, 0.0)
+
+    def become(self, number: int, must_read: Iterable[str]) -> None:
+        """Tells a process that was forked which one it is. must_read: paths without which it could not work."""
+        self.number = number
+        self.tell(do="become", number=number, must_read=list(must_read))
 
     def tell(self, fds: Iterable[int] = (), **order: object) -> None:
         """Orders the process to do something. One that has just died does not hear it: its pidfd says so."""
@@ -59,8 +66,10 @@ class Child:
         return heard
 
     def serve(self, connection: socket.socket) -> int:
-        """Hands a connection over; the slot of the board that it now has. LookupError: all are taken."""
-        slot = min(set(range(SLOTS)) - self.connections.keys(), default=SLOTS)
+        """Hands a connection over; the slot of the board that it now has. LookupError: all are taken. (One whose front
+        has left within a request is, until the process has noticed.)"""
+        free = (slot for slot in range(SLOTS) if slot not in self.connections and self.board.state(slot) == IDLE)
+        slot = next(free, SLOTS)
         if slot == SLOTS:
             raise LookupError("all slots are taken")
         self.connections[slot] = connection
@@ -84,19 +93,27 @@ class Child:
             os.close(self.output)
 
 
-def fork(number: int, must_read: Iterable[str], life: Callable[[socket.socket, Board], None]) -> Child:
-    """A new model process, confined, that lives `life` and ends. Raises OSError when there can be no more."""
+def fork(life: Callable[[socket.socket, Board], None]) -> Child:
+    """A new process that waits to be told whose it is (`Child.become`), is confined then, lives `life` and ends. Raises
+    OSError when there can be no more."""
     ours, theirs = socket.socketpair(socket.AF_UNIX, socket.SOCK_SEQPACKET)
     board = Board()
     output, printed = os.pipe()
     parent = os.getpid()
-    pid = os.fork()
+    try:
+        pid = os.fork()
+    except OSError:
+        for end in (ours, theirs, board):
+            end.close()
+        os.close(output)
+        os.close(printed)
+        raise
     if pid == 0:
-        _live(number, theirs, board, printed, life, must_read, parent)
+        _live(theirs, board, printed, life, parent)
     theirs.close()
     os.close(printed)
     os.set_blocking(output, False)
-    return Child(number, pid, os.pidfd_open(pid), ours, board, output)
+    return Child(-1, pid, os.pidfd_open(pid), ours, board, output)
 
 
 def adopt(number: int, pid: int, control: socket.socket, board: Board) -> Child:
@@ -113,21 +130,20 @@ def parent_of(pid: int) -> int:
 
 
 def _live(
-    number: int,
-    control: socket.socket,
-    board: Board,
-    printed: int,
-    life: Callable[[socket.socket, Board], None],
-    must_read: Iterable[str],
-    parent: int,
+    control: socket.socket, board: Board, printed: int, life: Callable[[socket.socket, Board], None], parent: int
 ) -> None:
     """The child's whole life."""
     status = 1
     try:
         _keep_only(control.fileno(), board.fd, printed)
-        has_own_uid = confine(number, must_read, parent)
-        control.send(json.dumps({"say": "confined", "own_uid": has_own_uid}).encode())
-        life(control, board)
+        die_with_parent()
+        call_it(SPARE)
+        if message := control.recv(MESSAGE):  # none: the zygote is gone
+            whose = json.loads(message)
+            call_it(MODEL)
+            has_own_uid = confine(whose["number"], whose["must_read"], parent)
+            control.send(json.dumps({"say": "confined", "own_uid": has_own_uid}).encode())
+            life(control, board)
         status = 0
     except BaseException:  # noqa: BLE001  nothing of the zygote may run in the child
         os.write(2, traceback.format_exc().encode())

@@ -16,6 +16,7 @@ from collections.abc import Iterable
 from pathlib import Path
 
 _PR_SET_PDEATHSIG, _PR_SET_DUMPABLE, _PR_CAPBSET_DROP, _PR_SET_NO_NEW_PRIVS = 1, 4, 24, 38
+_PR_SET_NAME = 15
 _PR_SET_CHILD_SUBREAPER = 36
 _PR_CAP_AMBIENT, _PR_CAP_AMBIENT_CLEAR_ALL = 47, 4
 _CAPABILITIES = 64  # more than any kernel has; an unknown number is EINVAL
@@ -53,6 +54,11 @@ def hide() -> None:
     """No other process of this uid may look into this one, which has seen the credentials (proc(5): /proc/pid/environ
     and mem). Its children are not bound by it once they have executed another program."""
     _prctl(_PR_SET_DUMPABLE, 0)
+
+
+def call_it(name: str) -> None:
+    """Names this process, in at most 15 characters (prctl(2): SET_NAME)."""
+    _libc.prctl(_PR_SET_NAME, name.encode(), 0, 0, 0)
 
 
 def die_with_parent() -> None:

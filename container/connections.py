@@ -13,7 +13,7 @@ import socket
 from collections.abc import Callable
 from pathlib import Path
 
-from container.loop import Loop
+from container.loop import Fault, Loop
 from serving import frames
 
 _LOAD_FRAME = 1 << 16  # bytes; names and paths are far shorter
@@ -27,32 +27,36 @@ class Connections:
         loop: Loop,
         asked: Callable[[socket.socket, frames.Load], None],
         left: Callable[[socket.socket], None],
+        fault: Fault,
     ) -> None:
         self.waiting: list[socket.socket] = []
         self.kept: list[socket.socket] = []
         self.refused: list[socket.socket] = []
         self._begun: dict[socket.socket, bytes] = {}
-        self._loop, self._asked, self._left = loop, asked, left
+        self._loop, self._asked, self._left, self._fault = loop, asked, left, fault
         self._listener: socket.socket | None = None
+        self._address = ""
 
     @property
     def any(self) -> bool:
         return bool(self._begun or self.waiting or self.kept or self.refused)
 
     def listen(self, address: str) -> None:
-        """Raises OSError where the address cannot be had."""
+        """For a front that connects. Raises OSError where the address cannot be had."""
         Path(address).unlink(missing_ok=True)
+        self._address = address
         listener = self._listener = socket.socket(socket.AF_UNIX)
         listener.bind(address)
         listener.listen(128)
         listener.setblocking(False)
-        self._loop.watch(listener.fileno(), lambda _events: self._accept(listener))
+        self._loop.watch(listener.fileno(), lambda _events: self._accept(listener), fault=self._fault)
 
     def close(self) -> None:
         """Hangs up on everybody here."""
         if self._listener:
             self._loop.forget(self._listener.fileno())
             self._listener.close()
+            Path(self._address).unlink(missing_ok=True)
         for connection in [*self._begun, *self.waiting, *self.kept, *self.refused]:
             self.hang_up(connection)
         self._begun.clear()
@@ -72,9 +76,13 @@ class Connections:
             connection, _ = listener.accept()
         except OSError:
             return  # it has left again
+        self.take(connection)
+
+    def take(self, connection: socket.socket) -> None:
+        """A connection that a front has made: its LOAD is to come."""
         connection.setblocking(False)
         self._begun[connection] = b""
-        self._loop.watch(connection.fileno(), lambda _events: self._begin(connection))
+        self._loop.watch(connection.fileno(), lambda _events: self._begin(connection), fault=self._fault)
 
     def _begin(self, connection: socket.socket) -> None:
         """Reads until LOAD is whole. Who says anything else, or nothing, is hung up on."""
@@ -93,7 +101,8 @@ class Connections:
         if load:
             del self._begun[connection]
             self._loop.forget(connection.fileno())
-            self._loop.watch(connection.fileno(), lambda _events: self._end(connection), select.EPOLLRDHUP)
+            leaves = connection.fileno()
+            self._loop.watch(leaves, lambda _events: self._end(connection), select.EPOLLRDHUP, self._fault)
             self._asked(connection, load)
 
     def _end(self, connection: socket.socket) -> None:

@@ -15,6 +15,7 @@ from typing import TYPE_CHECKING, Any
 from container import child as processes
 from container import memory
 from container.child import Child
+from container.loop import Fault
 from container.printed import Printed
 from serving import frames
 from serving.board import Board
@@ -36,10 +37,11 @@ class Family:
         path: str,
         heard: Callable[[Child, dict[str, Any]], None],
         died: Callable[[Child, MedleyError], None],
+        fault: Fault,
     ) -> None:
         self.children: list[Child] = []
         self._zygote, self._name, self._path = zygote, name, path
-        self._heard, self._died = heard, died
+        self._heard, self._died, self._fault = heard, died, fault
         self._sibling: tuple[socket.socket, socket.socket, Board] | None = None
         self._printed = Printed(zygote.log, name)
 
@@ -54,11 +56,13 @@ class Family:
         budget = self._zygote.budget
         budget.reserve(number, memory.estimate(Path(self._path)))
         try:
-            self._adopt(processes.fork(number, (self._path, *_INTERPRETER), self._zygote.live))
+            child = self._zygote.spare.take()
         except OSError as error:
             budget.release(number)
             why = os.strerror(error.errno or 0)
             raise OutOfMemory(f"No process can be started for the model: {why}.") from error
+        child.become(number, (self._path, *_INTERPRETER))
+        self._adopt(child)
 
     def order_load(self) -> None:
         budget = self._zygote.budget
@@ -86,10 +90,10 @@ class Family:
     def _adopt(self, child: Child) -> None:
         self.children.append(child)
         loop = self._zygote.loop
-        loop.watch(child.control.fileno(), lambda _events: self._hear(child))
-        loop.watch(child.pidfd, lambda _events: self._reap(child))
+        loop.watch(child.control.fileno(), lambda _events: self._hear(child), fault=self._fault)
+        loop.watch(child.pidfd, lambda _events: self._reap(child), fault=self._fault)
         if (output := child.output) is not None:
-            loop.watch(output, lambda _events: self._print(output))
+            loop.watch(output, lambda _events: self._print(output), fault=self._fault)
 
     def _print(self, output: int) -> None:
         if not self._printed.read(output):

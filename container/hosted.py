@@ -3,7 +3,8 @@
     starting    a process is forked while the front still connects     LOAD comes      -> loading
     loading     the process loads; LOADs wait for their answer         it is ready     -> ready, it fails -> refused
     ready       PREDICTs go from the front straight to the process     it dies         -> recovering
-    recovering  another process loads; idle connections wait for it    it is ready     -> ready, it fails -> lost
+    recovering  another process loads; idle connections wait for it    it is ready -> ready, it fails -> lost or broken
+    broken      it cannot be had now: callers are kept off             after a while   -> recovering
     refused     every LOAD is answered with the reason                 the front unloads it
     lost        it cannot be had again: the front is told to unload it
     closed      nothing of it is left but processes that are dying
@@ -16,16 +17,17 @@ from __future__ import annotations
 import socket
 import time
 from collections.abc import Callable, Sequence
-from pathlib import Path
-from typing import TYPE_CHECKING, Any, Protocol
+from typing import TYPE_CHECKING, Any
 
 from container import endings
 from container.child import Child
 from container.connections import Connections, has_left, send
+from container.deaths import Deaths
+from container.door import Door
 from container.family import Family
+from container.watchdog import Watchdog
 from serving import frames
-from serving.board import IDLE, WAITING, Board
-from serving.errors import LoadTimeout, MedleyError, OutOfMemory, PredictionTimeout
+from serving.errors import LoadTimeout, MedleyError, OutOfMemory
 
 if TYPE_CHECKING:
     from container.zygote import Zygote
@@ -37,58 +39,38 @@ _MOVES = {
     ("ready", "die"): "recovering",
     ("recovering", "ready"): "ready",
     ("recovering", "fail"): "lost",
+    ("recovering", "break"): "broken",
+    ("broken", "retry"): "recovering",
 }
 _MEASURE_AFTER = 0.1  # seconds: the front's first request comes first
-_MOST_IDLE_DEATHS = 3
-_ABANDONED = 10.0  # seconds; a front that was hung up on comes back after one or two
 _SHORT = 0.5  # of the budget
 _LOOK_AGAIN = 0.002  # seconds
-_HOT_REQUESTS, _HOT_SECONDS = 16, 0.125  # in one tick of the zygote, a quarter of a second
-
-
-class Door(Protocol):
-    """What the zygote asks of a front."""
-
-    def heard(self, hosted: Hosted, load: frames.Load) -> None:
-        """A connection has said LOAD, and will be answered."""
-
-    def refused(self, hosted: Hosted) -> None:
-        """Its LOADs have been answered with an error: the front will unload it."""
-
-    def lost(self, hosted: Hosted) -> None:
-        """The model is gone for good: the front must unload it."""
-
-    def grow(self, hosted: Hosted, connections: int) -> None:
-        """The model is hot: it could use that many connections."""
-
-    def closed(self, hosted: Hosted) -> None:
-        """Nothing of the model is left."""
+_STILL_DYING = 0.01  # seconds
 
 
 class Hosted:
-    """One model of the front's that `door` is, at the address where that front connects."""
+    """One model of the front's that `door` is."""
 
-    def __init__(self, zygote: Zygote, door: Door, name: str, path: str, address: str) -> None:
-        self.name, self.path, self.address = name, path, address
+    def __init__(self, zygote: Zygote, door: Door, name: str, path: str) -> None:
+        self.name, self.path = name, path
         self.state = "starting"
-        self._zygote, self._door = zygote, door
-        self._connections = Connections(zygote.loop, self._asked, self._front_left)
-        self._family = Family(zygote, name, path, self._heard, self._died)
+        self.connections = Connections(zygote.loop, self._asked, self._front_left, self._fault)
         self.refusal: MedleyError | None = None
-        self._opened = self._deadline = self._seen = time.monotonic()
-        self._growing = False
-        self._idle_deaths = 0  # one after the other
+        self.deadline = 0.0  # of a load
+        self.stackable = False  # requests of one command are predicted together
+        self._zygote, self._door = zygote, door
+        self._family = Family(zygote, name, path, self._heard, self._died, self._fault)
+        self._watchdog = Watchdog(self, zygote.settings, door)
+        self._deaths = Deaths()
+        self._told_broken = False
+        self._opened = time.monotonic()
         self._load_ms = 0.0
         self._loaded_ms: float | None = None  # of a load that the log does not know of yet
+        zygote.models.add(self)
 
     @property
     def children(self) -> Sequence[Child]:
         return self._family.children
-
-    def listen(self) -> None:
-        """Raises OSError where the address cannot be had."""
-        self._connections.listen(self.address)
-        self._zygote.models[self.address] = self
 
     def refuse(self, reason: MedleyError) -> None:
         """The model will not be served. The front is told when it asks: before that it could not stand it."""
@@ -117,12 +99,11 @@ class Hosted:
         if self.state == "closed":
             return
         self.state = "closed"
-        self._zygote.models.pop(self.address, None)
-        Path(self.address).unlink(missing_ok=True)
-        self._connections.close()
+        self._zygote.models.discard(self)
+        self.connections.close()
         for child in self._family.children:
             for connection in child.connections.values():
-                self._connections.hang_up(connection)
+                self.connections.hang_up(connection)
             child.connections.clear()
         if self._family.children:
             self._zygote.dying.append(self)
@@ -134,19 +115,17 @@ class Hosted:
         return all(has_left(one) for child in self._family.children for one in child.connections.values())
 
     def look(self) -> None:
-        """The watchdog's look: what takes too long is ended, what is hot grows (L5, L7)."""
-        settings = self._zygote.settings
-        if self._is_abandoned():
-            self._seen = float("inf")  # once
-            self._door.lost(self)
-        elif self.state in ("loading", "recovering") and time.monotonic() > self._deadline:
-            self._fail(LoadTimeout(f"The model was not loaded within {settings.load_timeout:g} s."))
-        elif self.state == "ready":
-            overdue = time.monotonic() - settings.predict_timeout
-            for child in self._family.children:
-                if any(_hangs(child.board, slot, overdue) for slot in range(child.top)):
-                    child.kill(PredictionTimeout(f"The model did not answer within {settings.predict_timeout:g} s."))
-            self._grow_if_hot()
+        """The watchdog's."""
+        self._watchdog.look()
+
+    def _fault(self, error: Exception) -> None:
+        """Ours, and this model's alone: the others go on."""
+        self._zygote.log("ERROR", f"A fault in hosting the model, which is given up: {error!r}", model=self.name)
+        self._family.kill()
+        self._door.lost(self)
+
+    def give_up_load(self) -> None:
+        self._fail(LoadTimeout(f"The model was not loaded within {self._zygote.settings.load_timeout:g} s."))
 
     # The front's side.
 
@@ -157,19 +136,13 @@ class Hosted:
         elif self.state in ("refused", "lost"):
             self._answer_refusal(connection)
         else:
-            self._connections.waiting.append(connection)
+            self.connections.waiting.append(connection)
             if self.state == "starting":
                 self._begin_loading()
 
-    def _is_abandoned(self) -> bool:
-        """Whether the front has had no connection to it for long: it has lost the model in a race of its own."""
-        if self._connections.any or any(child.connections for child in self.children):
-            self._seen = time.monotonic()
-        return time.monotonic() - self._seen > _ABANDONED
-
     def _begin_loading(self) -> None:
         self._move("load")
-        self._deadline = time.monotonic() + self._zygote.settings.load_timeout
+        self.deadline = time.monotonic() + self._zygote.settings.load_timeout
         if self.refusal:
             self._fail(self.refusal)
         elif self._family.children:
@@ -191,7 +164,7 @@ class Hosted:
         try:
             child = self._family.serve(connection)
         except LookupError:
-            self._connections.hang_up(connection)
+            self.connections.hang_up(connection)
             return
         if answer:
             send(connection, frames.loaded_answer(child.pid))
@@ -212,6 +185,7 @@ class Hosted:
         quick to know; only where that would be too much, it must measure before the front is answered."""
         if child is self._family.first:
             self._load_ms = float(message["ms"])
+            self.stackable = bool(message["stackable"])
         child.bytes = max(0, int(message["bytes"]))
         try:
             self._zygote.budget.settle(child.number, child.bytes)
@@ -236,14 +210,19 @@ class Hosted:
 
     def _accept(self, child: Child) -> None:
         """The process may serve."""
+        self._zygote.spare.prepare_soon()
         if child is self._family.first and self.state != "ready":
             self._move("ready")
+            self._deaths.loaded()
             self._loaded_ms = round((time.monotonic() - self._opened) * 1000, 3)
             self._serve_waiting()
+            if self._told_broken:
+                self._told_broken = False
+                self._door.mended(self)
         self._family.grow()
 
     def _serve_waiting(self) -> None:
-        connections = self._connections
+        connections = self.connections
         waiting, connections.waiting = connections.waiting, []
         kept, connections.kept = connections.kept, []
         for connection in waiting:
@@ -262,13 +241,13 @@ class Hosted:
             if not self._family.children:
                 self._zygote.dying.remove(self)
             return
-        self._connections.kept += self._settle_debts(child, reason)
+        self.connections.kept += self._settle_debts(child, reason)
         if self.state == "starting":
             self.refusal = self.refusal or reason
         elif self.state == "ready":
             self._log_loaded(child.bytes)
             self._zygote.log("ERROR", str(reason), event="died", model=self.name, pid=child.pid)
-            self._idle_deaths = 0 if child.board.counts[0] else self._idle_deaths + 1
+            self._deaths.add(time.monotonic(), idle=not child.board.counts[0])
             if self._family.children:
                 self._serve_waiting()
                 self._family.grow()
@@ -278,13 +257,16 @@ class Hosted:
             self._fail(endings.while_loading(reason))
 
     def _recover(self, reason: MedleyError) -> None:
-        """Another process, unless one after the other has died before it was asked anything: that would go on."""
+        """Another process at once, unless they die too often (deaths.py)."""
         self._move("die")
-        if self._idle_deaths > _MOST_IDLE_DEATHS:
+        now = self._opened = time.monotonic()
+        if self._deaths.idle_for_ever or (self._door.keeps_broken and self._deaths.many_in_a_minute(now)):
             self._fail(reason)
-            return
-        self._opened = time.monotonic()
-        self._deadline = self._opened + self._zygote.settings.load_timeout
+        else:
+            self._try_again()
+
+    def _try_again(self) -> None:
+        self.deadline = time.monotonic() + self._zygote.settings.load_timeout
         self.start()
 
     def _settle_debts(self, child: Child, reason: MedleyError) -> list[socket.socket]:
@@ -297,20 +279,9 @@ class Hosted:
             kept.append(connection)
         for connection in child.connections.values():
             if connection not in kept:
-                self._connections.hang_up(connection)
+                self.connections.hang_up(connection)
         child.connections.clear()
         return kept
-
-    def _grow_if_hot(self) -> None:
-        """Over one connection comes one request at a time: a model that is asked much, or busy long, could batch."""
-        requests, busy = 0, 0.0
-        for child in self._family.children:
-            (requests_before, busy_before), child.seen = child.seen, child.board.counts
-            requests += child.seen[0] - requests_before
-            busy += child.seen[1] - busy_before
-        if not self._growing and (requests >= _HOT_REQUESTS or busy > _HOT_SECONDS):
-            self._growing = True
-            self._door.grow(self, self._zygote.settings.connections)
 
     # The ends of a life.
 
@@ -324,32 +295,53 @@ class Hosted:
         """The model cannot be had: for LOADs that wait, a bad answer; for a model that was there before, its end."""
         if (self.state, "fail") not in _MOVES:
             return  # it has failed already: this is its process's end
+        self._log_failed(reason)
+        self._zygote.spare.prepare_soon()
+        self._family.kill()
+        if self.state == "recovering" and self._door.keeps_broken:
+            self._break(reason)
+            return
         self._move("fail")
         self.refusal = reason
-        kind = type(reason).__name__
-        self._zygote.log("ERROR", str(reason), event="load_failed", model=self.name, status=reason.status, type=kind)
-        self._family.kill()
         if self.state == "refused":
             self._answer_refusals()
             self._door.refused(self)
             return
-        for connection in self._connections.kept:
-            self._connections.hang_up(connection)
-        self._connections.kept.clear()
+        for connection in self.connections.kept:
+            self.connections.hang_up(connection)
+        self.connections.kept.clear()
         self._door.lost(self)
 
+    def _break(self, reason: MedleyError) -> None:
+        """For now: the front is told, unless the next try comes at once."""
+        self._move("break")
+        seconds = self._deaths.pause(time.monotonic())
+        if seconds:
+            self._told_broken = True
+            self._door.broken(self, reason, seconds)
+        self._zygote.loop.after(seconds, self._retry)
+
+    def _retry(self) -> None:
+        if self.state == "broken" and self._family.children:
+            self._zygote.loop.after(_STILL_DYING, self._retry)
+        elif self.state == "broken":
+            self._move("retry")
+            self._opened = time.monotonic()
+            self._try_again()
+
     def _answer_refusals(self) -> None:
-        waiting, self._connections.waiting = self._connections.waiting, []
+        waiting, self.connections.waiting = self.connections.waiting, []
         for connection in waiting:
             self._answer_refusal(connection)
 
     def _answer_refusal(self, connection: socket.socket) -> None:
         assert self.refusal is not None
         send(connection, frames.refusal(self.refusal.status, str(self.refusal)))
-        self._connections.refused.append(connection)
+        self.connections.refused.append(connection)
 
     def _log_loaded(self, measured: int) -> None:
         """One line for each load, with where its time went: until the process was ready, and in the load itself."""
+        self._door.loaded(self, measured)
         if self._loaded_ms is None:
             return
         parts = {"start": round(self._loaded_ms - self._load_ms, 3), "load": self._load_ms}
@@ -357,14 +349,13 @@ class Hosted:
         self._zygote.log("INFO", "Model loaded.", event="loaded", **fields)
         self._loaded_ms = None
 
+    def _log_failed(self, reason: MedleyError) -> None:
+        kind = type(reason).__name__
+        self._zygote.log("ERROR", str(reason), event="load_failed", model=self.name, status=reason.status, type=kind)
+
 
 _SAID: dict[str, Callable[[Hosted, Child, dict[str, Any]], None]] = {
     "ready": Hosted._ready,
     "measured": Hosted._measured,
     "failed": Hosted._failed,
 }
-
-
-def _hangs(board: Board, slot: int, overdue: float) -> bool:
-    """Waiting for one's turn is no hanging."""
-    return board.state(slot) not in (IDLE, WAITING) and board.since(slot) < overdue

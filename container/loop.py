@@ -7,6 +7,7 @@ import time
 from collections.abc import Callable
 
 Handler = Callable[[int], None]
+Fault = Callable[[Exception], None]
 
 
 class Loop:
@@ -15,17 +16,24 @@ class Loop:
     def __init__(self) -> None:
         self._poll = select.epoll()
         self._handlers: dict[int, Handler] = {}
+        self._faults: dict[int, Fault] = {}
         self._timers: list[tuple[float, int, Callable[[], None]]] = []
         self._order = itertools.count()
         self._stopped = False
 
-    def watch(self, descriptor: int, handler: Handler, events: int = select.EPOLLIN) -> None:
+    def watch(
+        self, descriptor: int, handler: Handler, events: int = select.EPOLLIN, fault: Fault | None = None
+    ) -> None:
+        """`fault` gets what the handler should never have raised; without it, that ends the loop."""
         self._poll.register(descriptor, events)
         self._handlers[descriptor] = handler
+        if fault:
+            self._faults[descriptor] = fault
 
     def forget(self, descriptor: int) -> None:
         """Must come before the descriptor is closed: a duplicate would keep it in the epoll. Forgetting twice is
         nothing."""
+        self._faults.pop(descriptor, None)
         if self._handlers.pop(descriptor, None):
             self._poll.unregister(descriptor)
 
@@ -42,9 +50,19 @@ class Loop:
             for handler, descriptor, events in ready:
                 # One before it may have forgotten it, and opened another file by the same number.
                 if handler and self._handlers.get(descriptor) is handler:
-                    handler(events)
+                    self._call(handler, descriptor, events)
             while self._timers and self._timers[0][0] <= time.monotonic():
                 heapq.heappop(self._timers)[2]()
+
+    def _call(self, handler: Handler, descriptor: int, events: int) -> None:
+        fault = self._faults.get(descriptor)
+        try:
+            handler(events)
+        except Exception as error:
+            if fault is None:
+                raise
+            self.forget(descriptor)
+            fault(error)
 
     def stop(self) -> None:
         self._stopped = True

@@ -11,6 +11,8 @@ from typing import Any, Self
 
 MB = 1 << 20
 _LARGEST_JAVA_PORT = 32766  # multi-model-server 1.1.11 refuses to listen from 32767 up
+_LARGEST_PORT = 65535
+FRONTS = ("mms", "native")
 _UNITS = {"": 1, "k": 1 << 10, "m": 1 << 20, "g": 1 << 30}
 _LEVELS = {"10": "DEBUG", "20": "INFO", "30": "WARN", "40": "ERROR"}  # SageMaker's SDK writes Python's numbers
 
@@ -23,6 +25,7 @@ class SettingsError(ValueError):
 class Settings:
     """Sizes are bytes, times are seconds."""
 
+    front: str = "mms"  # MEDLEY_FRONT: what speaks HTTP, multi-model-server or this process itself
     port: int = 8080  # SAGEMAKER_BIND_TO_PORT
     bind_address: str = "0.0.0.0"  # noqa: S104  MEDLEY_BIND_ADDRESS; SageMaker reaches the container from outside it
     multi_model: bool = False  # SAGEMAKER_MULTI_MODEL
@@ -35,6 +38,11 @@ class Settings:
     log_level: str = "INFO"  # SAGEMAKER_CONTAINER_LOG_LEVEL
     processes: int = 1  # SAGEMAKER_MODEL_SERVER_WORKERS: processes for each model
     connections: int = 8  # MEDLEY_HOT_CONNECTIONS: to a model that is asked for all the time; it begins with one
+    queue: int = 100  # MEDLEY_QUEUE_LIMIT: requests that wait for one model; native front
+    max_connections: int = 4096  # MEDLEY_MAX_CONNECTIONS: of clients; native front
+    header_timeout: float = 10.0  # MEDLEY_HEADER_TIMEOUT: from a request's first byte to its headers' end; native front
+    body_timeout: float = 30.0  # MEDLEY_BODY_TIMEOUT: between two pieces of a body, in or out; native front
+    idle_timeout: float = 120.0  # MEDLEY_IDLE_TIMEOUT: between two requests of a connection; native front
     keep_credentials: bool = False  # MEDLEY_MODEL_CREDENTIALS=keep: models may see the AWS credentials
     program: str = "inference.py"  # SAGEMAKER_PROGRAM
     submit_directory: str | None = None  # SAGEMAKER_SUBMIT_DIRECTORY: code for all models, beside their own
@@ -43,9 +51,11 @@ class Settings:
     @classmethod
     def read(cls, environ: Mapping[str, str]) -> Self:
         """The settings that the environment says. Raises SettingsError."""
+        front = _front(environ)
         megabytes = _whole(environ, "SAGEMAKER_MAX_PAYLOAD_IN_MB", cls.body_limit // MB, 1, 1024)
         return cls(
-            port=_port(environ),
+            front=front,
+            port=_port(environ, _LARGEST_PORT if front == "native" else _LARGEST_JAVA_PORT),
             bind_address=environ.get("MEDLEY_BIND_ADDRESS") or cls.bind_address,
             multi_model=environ.get("SAGEMAKER_MULTI_MODEL", "").lower() == "true",
             model_root=_folder(environ, "MEDLEY_MODEL_ROOT", cls.model_root),
@@ -57,11 +67,21 @@ class Settings:
             log_level=_log_level(environ),
             processes=_whole(environ, "SAGEMAKER_MODEL_SERVER_WORKERS", cls.processes, 1, 64),
             connections=_whole(environ, "MEDLEY_HOT_CONNECTIONS", cls.connections, 1, 32),
+            queue=_whole(environ, "MEDLEY_QUEUE_LIMIT", cls.queue, 1, 100_000),
+            max_connections=_whole(environ, "MEDLEY_MAX_CONNECTIONS", cls.max_connections, 1, 1_000_000),
+            header_timeout=_seconds(environ, "MEDLEY_HEADER_TIMEOUT", cls.header_timeout),
+            body_timeout=_seconds(environ, "MEDLEY_BODY_TIMEOUT", cls.body_timeout),
+            idle_timeout=_seconds(environ, "MEDLEY_IDLE_TIMEOUT", cls.idle_timeout),
             keep_credentials=environ.get("MEDLEY_MODEL_CREDENTIALS") == "keep",
             program=environ.get("SAGEMAKER_PROGRAM") or cls.program,
             submit_directory=environ.get("SAGEMAKER_SUBMIT_DIRECTORY") or None,
             default_accept=environ.get("SAGEMAKER_DEFAULT_INVOCATIONS_ACCEPT") or cls.default_accept,
         )
+
+    def may_serve(self, path: str) -> bool:
+        """Whether the model in this folder may be loaded: one under the model root, or the one model's."""
+        real = Path(path).resolve()
+        return self.model_root.resolve() in real.parents if self.multi_model else real == self.model_dir.resolve()
 
     def to_json(self) -> str:
         """For the zygote, which must not see the environment that these were read from."""
@@ -75,12 +95,19 @@ class Settings:
         return cls(**typed)
 
 
-def _port(environ: Mapping[str, str]) -> int:
-    port = _whole(environ, "SAGEMAKER_BIND_TO_PORT", Settings.port, 1, 65535)
-    if port > _LARGEST_JAVA_PORT:
+def _front(environ: Mapping[str, str]) -> str:
+    front = environ.get("MEDLEY_FRONT") or Settings.front
+    if front not in FRONTS:
+        raise SettingsError(f"MEDLEY_FRONT={front}: {' or '.join(FRONTS)} is needed.")
+    return front
+
+
+def _port(environ: Mapping[str, str], largest: int) -> int:
+    port = _whole(environ, "SAGEMAKER_BIND_TO_PORT", Settings.port, 1, _LARGEST_PORT)
+    if port > largest:
         raise SettingsError(
             f"SAGEMAKER_BIND_TO_PORT={port}: multi-model-server cannot listen on ports from 32767 up. "
-            f"Take one from 1 to {_LARGEST_JAVA_PORT}."
+            f"Take one from 1 to {largest}, or MEDLEY_FRONT=native, which can."
         )
     return port
 

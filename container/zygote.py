@@ -33,6 +33,7 @@ from container.loop import Loop
 from container.memory import Budget, killed_for_memory, limit_for_models
 from container.orphans import end_all, sweep
 from container.settings import Settings
+from container.spare import Spare
 from serving import frameworks, usercode
 from serving.board import Board
 from serving.errors import MedleyError
@@ -53,12 +54,15 @@ class Zygote:
     budget: Budget
     loop: Loop = field(default_factory=Loop)
     modules: tuple[str, ...] = field(default_factory=usercode.ours)
-    models: dict[str, Hosted] = field(default_factory=dict)
+    models: set[Hosted] = field(default_factory=set)
     dying: list[Hosted] = field(default_factory=list)  # unloaded, with processes that are not gone yet
     waiting: list[tuple[set[Hosted], Callable[[], None]]] = field(default_factory=list)
     numbers: itertools.count[int] = field(default_factory=itertools.count)
     kernel_kills: int = field(default_factory=killed_for_memory)
     said_unconfined: bool = False
+
+    def __post_init__(self) -> None:
+        self.spare = Spare(self)
 
     def live(self, control: socket.socket, board: Board) -> None:
         """A model process's life, in the child."""
@@ -68,7 +72,8 @@ class Zygote:
 
     def sweep(self) -> None:
         """Ends what a process that is gone has left behind."""
-        sweep({child.pid for hosted in (*self.models.values(), *self.dying) for child in hosted.children})
+        children = {child.pid for hosted in (*self.models, *self.dying) for child in hosted.children}
+        sweep(children | self.spare.pids)
 
     def memory_came_free(self) -> None:
         """Whoever has waited for a process's end goes on."""
@@ -103,7 +108,7 @@ class Zygote:
     def tick(self) -> None:
         """Looks at every model, and again after a while."""
         self.loop.after(_TICK, self.tick)
-        for hosted in list(self.models.values()):
+        for hosted in list(self.models):
             hosted.look()
 
 
@@ -147,11 +152,12 @@ def main(ready: int, front_bytes: int, lock: Path, enter: Callable[[Zygote], Ent
     entrance = enter(zygote)
     zygote.loop.watch(0, lambda _events: zygote.loop.stop())
     zygote.tick()
+    zygote.spare.prepare_soon()
     os.write(ready, b"ready")
     os.close(ready)
     zygote.loop.run()
     entrance.close()
-    for hosted in list(zygote.models.values()):
+    for hosted in list(zygote.models):
         hosted.close()
     end_all()
     os._exit(0)

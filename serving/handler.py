@@ -18,6 +18,7 @@ import re
 from collections.abc import Callable
 from dataclasses import dataclass
 from inspect import signature as parameters_of
+from itertools import islice
 from pathlib import Path
 from types import ModuleType
 from typing import Any
@@ -44,6 +45,7 @@ _ARGUMENTS = {
 }
 _TEXT_TYPES = ("application/json", "text/csv")  # what the toolkit hands on as str
 _HEADER_NAME = re.compile(r"[!#$%&'*+.^_`|~0-9A-Za-z-]+")
+_MOST_HEADERS, _LONGEST_VALUE = 64, 8192  # more, or longer, and clients and proxies refuse the whole answer
 _FRAMING = frozenset({"connection", "content-length", "keep-alive", "te", "trailer", "transfer-encoding", "upgrade"})
 _ATTRIBUTES = "x-amzn-sagemaker-custom-attributes"
 
@@ -162,7 +164,8 @@ class Handler:
         headers = {str(name): str(value) for name, value in self._context.get_response_headers(0).items()}
         content_type = headers.pop("content-type", None) or content_type
         status, _ = self._context.get_response_status(0)
-        sendable = {name: _one_line(value) for name, value in headers.items() if _may_set(name)}
+        sendable = {name: _one_line(value) for name, value in headers.items() if _may_set(name, value)}
+        sendable = dict(islice(sendable.items(), _MOST_HEADERS))
         return Response(
             request.id, body, _one_line(str(content_type or "")), _status(200 if status is None else status), sendable
         )
@@ -238,9 +241,9 @@ def _one_line(text: str) -> str:
     return "".join(character if " " <= character <= "~" else " " for character in text)
 
 
-def _may_set(name: str) -> bool:
-    """A header's name (RFC 9110, 5.1), and none by which the answer is framed."""
-    return bool(_HEADER_NAME.fullmatch(name)) and name.lower() not in _FRAMING
+def _may_set(name: str, value: str) -> bool:
+    """A header's name (RFC 9110, 5.1), and none by which the answer is framed; a value that clients read."""
+    return bool(_HEADER_NAME.fullmatch(name)) and name.lower() not in _FRAMING and len(value) <= _LONGEST_VALUE
 
 
 def _status(status: Any) -> int:

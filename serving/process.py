@@ -111,7 +111,7 @@ class ModelProcess:
         output.end()
         gc.freeze()
         milliseconds = round((time.perf_counter() - begin) * 1000, 3)
-        self._say(say="ready", bytes=_touched_bytes(), ms=milliseconds)
+        self._say(say="ready", bytes=_touched_bytes(), ms=milliseconds, stackable=self._handler.stackable)
 
     def _fork(self, control: int, board: int) -> None:
         """A second process of this model, on its own control socket: it shares the pages of what is loaded (L8)."""
@@ -127,7 +127,7 @@ class ModelProcess:
         self._control.close()
         sibling = ModelProcess(socket.socket(fileno=control), Board(board), self._inherited)
         sibling._handler = self._handler
-        sibling._say(say="ready", bytes=_touched_bytes(), ms=0.0)
+        sibling._say(say="ready", bytes=_touched_bytes(), ms=0.0, stackable=False)
         sibling.run()
         os._exit(0)
 

@@ -25,6 +25,10 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Self, TypeVar
 
+from multidict import CIMultiDict
+
+from container.child import SPARE
+
 T = TypeVar("T")
 _STAYS_AWAY = 0.15  # seconds
 PATIENCE = 30.0  # seconds: how long anything may take before the test says that it did not come
@@ -51,6 +55,7 @@ class Answer:
 class Container:
     """`python -m container serve` on a free port of loopback, with a model root of its own."""
 
+    front = "mms"  # of all containers that are made from now on (conftest.py)
     command: Sequence[str] = (sys.executable, "-m", "container", "serve")
 
     def __init__(self, folder: Path, **variables: str) -> None:
@@ -59,6 +64,7 @@ class Container:
         self.port = free_port()
         self.variables = {
             "SAGEMAKER_MULTI_MODEL": "true",
+            "MEDLEY_FRONT": self.front,
             "SAGEMAKER_BIND_TO_PORT": str(self.port),
             "MEDLEY_BIND_ADDRESS": "127.0.0.1",
             "MEDLEY_MODEL_ROOT": str(self.root),
@@ -170,7 +176,7 @@ class Container:
         try:
             connection.request(method, path, body, dict(headers or {}))
             response = connection.getresponse()
-            return Answer(response.status, dict(response.getheaders()), response.read())
+            return Answer(response.status, CIMultiDict(response.getheaders()), response.read())
         finally:
             connection.close()
 
@@ -218,19 +224,26 @@ class Container:
 
     @property
     def zygote(self) -> int:
-        return next(pid for pid in self.processes if b"container.mms.launchers" in cmdline(pid))
+        kinds = (b"container.mms.launchers", b"container.native.entrance")
+        return next(pid for pid in self.processes if any(kind in cmdline(pid) for kind in kinds))
 
     @property
     def java(self) -> int:
         return next(pid for pid in self.processes if b"com.amazonaws.ml.mms.ModelServer" in cmdline(pid))
 
     @property
+    def http(self) -> int:
+        """The process that speaks HTTP."""
+        return self.java if self.front == "mms" else self.process.pid
+
+    @property
     def model_processes(self) -> list[int]:
-        return descendants(self.zygote)
+        """Of models, and what they have started: not the one that waits for the next model."""
+        return [pid for pid in descendants(self.zygote) if comm(pid) not in ("", SPARE)]
 
     @property
     def launchers(self) -> list[int]:
-        return descendants(self.java)
+        return descendants(self.java) if self.front == "mms" else []
 
 
 def until(condition: Callable[[], T], what: str = "the condition") -> T:
@@ -247,12 +260,13 @@ def until_forgotten(container: Container, name: str) -> None:
     comes between the two may never be answered. It can be brought back for a moment after that, and is unloaded again:
     so it must stay away for a while."""
     since = time.monotonic()
+    away = _STAYS_AWAY if container.front == "mms" else 0.0
 
     def stays_away() -> bool:
         nonlocal since
         if container.call("GET", f"/models/{name}").status != 404:
             since = time.monotonic()
-        return time.monotonic() - since > _STAYS_AWAY
+        return time.monotonic() - since > away
 
     until(stays_away, f"the end of {name}")
 
@@ -274,6 +288,13 @@ def cmdline(pid: int) -> bytes:
         return Path(f"/proc/{pid}/cmdline").read_bytes()
     except OSError:
         return b""
+
+
+def comm(pid: int) -> str:
+    try:
+        return Path(f"/proc/{pid}/comm").read_text().strip()
+    except OSError:
+        return ""
 
 
 def descendants(pid: int) -> list[int]:

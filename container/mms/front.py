@@ -13,7 +13,6 @@ import selectors
 import shutil
 import signal
 import subprocess
-import sys
 import tempfile
 import time
 from collections.abc import Mapping
@@ -25,17 +24,12 @@ from container.log import LEVELS, Log
 from container.mms import config
 from container.orphans import end_all
 from container.settings import Settings
+from container.start import NOT_IMPORTED, READY, StartFailed, environment, start_zygote, wait_or_kill
 
 _STOP_JAVA, _STOP_ZYGOTE = 7.0, 2.0  # seconds; all must be gone within 10
 _LOG4J_GRUMBLE = "WARNING: sun.reflect.Reflection.getCallerClass"  # its log library, on any Java since 9
 _LONGEST_FOLDER = 60  # characters
 _LINE = re.compile(r"(DEBUG|INFO|WARN|ERROR|FATAL) (.*)")
-_CREDENTIALS = re.compile(r"AWS_(?!REGION$|DEFAULT_REGION$)")
-_ONE_THREAD = {"OMP_NUM_THREADS": "1", "OPENBLAS_NUM_THREADS": "1", "MKL_NUM_THREADS": "1"}  # T13
-
-
-class StartFailed(RuntimeError):
-    """Zygote or Java did not come up; the log has said why."""
 
 
 class Front:
@@ -75,29 +69,16 @@ class Front:
         self._selector.register(self._signals, selectors.EVENT_READ)
 
     def _start_zygote(self) -> subprocess.Popen[bytes]:
-        readable, ready = os.pipe()
-        zygote = subprocess.Popen(
-            [sys.executable, "-m", "container.mms.launchers", str(ready), str(self._run_dir), str(self._front_bytes)],
-            stdin=subprocess.PIPE,
-            env=self._environ | _ONE_THREAD,
-            pass_fds=[ready],
-            start_new_session=True,  # a terminal's ^C is for us alone
-            preexec_fn=die_with_parent,
-        )
-        os.close(ready)
-        stdin = zygote.stdin
-        assert stdin is not None
-        stdin.write(self._settings.to_json().encode() + b"\n")
-        stdin.flush()
-        with os.fdopen(readable, "rb") as said:
-            if said.read() != b"ready":
+        zygote, ready = start_zygote("container.mms.launchers", self._settings, self._environ, self._zygote_arguments)
+        with os.fdopen(ready, "rb") as said:
+            if said.read() != READY:
                 zygote.wait()
-                raise StartFailed("The frameworks could not be imported: see the lines above.")
+                raise StartFailed(NOT_IMPORTED)
         return zygote
 
     @property
-    def _front_bytes(self) -> int:
-        return config.front_bytes(self._settings)
+    def _zygote_arguments(self) -> list[str]:
+        return [str(self._run_dir), str(config.front_bytes(self._settings))]
 
     def _start_java(self) -> subprocess.Popen[bytes]:
         launchers = self._run_dir / "bin"
@@ -160,30 +141,17 @@ class Front:
         """Java first: it answers what it has begun. Then the zygote, and with it every model process."""
         if self._java:
             self._java.terminate()
-            _wait_or_kill(self._java, _STOP_JAVA)
+            wait_or_kill(self._java, _STOP_JAVA)
         if self._zygote:
             assert self._zygote.stdin is not None
             self._zygote.stdin.close()
-            _wait_or_kill(self._zygote, _STOP_ZYGOTE)
+            wait_or_kill(self._zygote, _STOP_ZYGOTE)
         end_all()  # what a killed zygote has left behind
 
 
 def _short_folder() -> str | None:
     """The temp folder, or /tmp where its path would be too long for the sockets in it."""
     return None if len(tempfile.gettempdir()) <= _LONGEST_FOLDER else "/tmp"  # noqa: S108
-
-
-def _wait_or_kill(process: subprocess.Popen[bytes], seconds: float) -> None:
-    try:
-        process.wait(seconds)
-    except subprocess.TimeoutExpired:
-        process.kill()
-        process.wait()
-
-
-def environment(environ: Mapping[str, str], keep_credentials: bool) -> dict[str, str]:
-    """What zygote, Java and models may see. Without credentials even in /proc: they are removed before the exec."""
-    return {name: value for name, value in environ.items() if keep_credentials or not _CREDENTIALS.match(name)}
 
 
 def serve(settings: Settings, environ: Mapping[str, str]) -> int:

@@ -47,7 +47,9 @@ class _Launcher:
 
 
 class Launchers:
-    """The door of this front (hosted.Door)."""
+    """The door of this front (door.Door)."""
+
+    keeps_broken = False  # multi-model-server knows no such state, and would let callers wait
 
     def __init__(self, zygote: Zygote, run_dir: Path) -> None:
         self._zygote, self._run_dir = zygote, run_dir
@@ -77,10 +79,10 @@ class Launchers:
             return  # it has been ended already
         options = dict(zip(arguments[3::2], arguments[4::2], strict=False))
         name, path, address = (options[option] for option in ("--model-name", "--model-path", "--sock-name"))
-        hosted = Hosted(self._zygote, self, name, path, address)
+        hosted = Hosted(self._zygote, self, name, path)
         self._launchers[hosted] = _Launcher(pid, pidfd, [])
         try:
-            hosted.listen()
+            hosted.connections.listen(address)
             os.write(stdout, b"[PID] %d\nMMS worker started.\n" % pid)
         except OSError as error:  # strerror is None where the path is too long for a socket
             self._zygote.log("ERROR", f"No socket for the model: {error.strerror or error}.", model=name)
@@ -89,21 +91,12 @@ class Launchers:
         finally:
             os.close(stdout)
         self._zygote.loop.watch(pidfd, lambda _events: self._ended(hosted))
-        if reason := self._forbidden(path, options["--handler"]):
-            hosted.refuse(reason)
+        if not self._zygote.settings.may_serve(path):
+            hosted.refuse(InvalidModel("The url is not a folder under the model root of this container."))
+        elif options["--handler"] != HANDLER:  # T9: multi-model-server takes any from its caller
+            hosted.refuse(InvalidModel("This container runs models with its own handler only: leave `handler` out."))
         else:
             hosted.start()
-
-    def _forbidden(self, path: str, handler: str) -> InvalidModel | None:
-        """multi-model-server takes any folder and any handler from its caller (T9): not here."""
-        settings = self._zygote.settings
-        real, root = Path(path).resolve(), settings.model_root.resolve()
-        inside = root in real.parents if settings.multi_model else real == settings.model_dir.resolve()
-        if not inside:
-            return InvalidModel("The url is not a folder under the model root of this container.")
-        if handler != HANDLER:
-            return InvalidModel("This container runs models with its own handler only: leave `handler` out.")
-        return None
 
     def _ended(self, hosted: Hosted) -> None:
         launcher = self._launchers[hosted]
@@ -157,7 +150,7 @@ class Launchers:
 
     def _same_name(self, hosted: Hosted) -> Iterator[Hosted]:
         """Models loaded meanwhile under its name: unloading goes by names."""
-        return (other for other in self._zygote.models.values() if other is not hosted and other.name == hosted.name)
+        return (other for other in self._zygote.models if other is not hosted and other.name == hosted.name)
 
     # hosted.Door
 
@@ -179,6 +172,15 @@ class Launchers:
         if not any(self._same_name(hosted)):
             self._loopback.call("DELETE", hosted.name)  # which ends the launcher, where it still knows the model
         self._zygote.loop.after(_LEAVES, hosted.close)
+
+    def broken(self, hosted: Hosted, reason: MedleyError, seconds: float) -> None:
+        """Never asked of this front."""
+
+    def mended(self, hosted: Hosted) -> None:
+        """Never asked of this front."""
+
+    def loaded(self, hosted: Hosted, size: int) -> None:
+        """multi-model-server does not want to know."""
 
     def grow(self, hosted: Hosted, connections: int) -> None:
         self._loopback.call("PUT", hosted.name, f"?min_worker={connections}&max_worker={connections}")

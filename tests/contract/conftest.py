@@ -10,7 +10,7 @@ from .rig import ASK, Serve, Served, readable_folder, running, serve_in
 
 
 @pytest.fixture(scope="session")
-def container() -> Iterator[Container]:
+def container(front: str) -> Iterator[Container]:
     with running(AWS_ACCESS_KEY_ID="AKIA-of-the-test", AWS_SECRET_ACCESS_KEY="a secret of the test") as container:
         yield container
 
@@ -36,7 +36,7 @@ def asked(serve: Serve) -> Served:
 
 
 @pytest.fixture(scope="session")
-def configured() -> Iterator[Container]:
+def configured(front: str) -> Iterator[Container]:
     """Its own program, folder of code for all models and default type; credentials are kept."""
     with readable_folder() as shared:
         (shared / "shared_by_all.py").write_text("WORD = 'shared'\n")
@@ -50,3 +50,8 @@ def configured() -> Iterator[Container]:
             OF_THE_USER="set",
         ) as container:
             yield container
+
+
+@pytest.fixture(scope="session", autouse=True)
+def _on_each_front(front: str) -> None:
+    """All of these tests run on both."""

@@ -16,7 +16,7 @@ from pathlib import Path
 from typing import Any
 from urllib.parse import quote
 
-from tests.container import Answer, Container, until
+from tests.container import Answer, Container, until_forgotten
 
 Files = Mapping[str, str | bytes]
 Serve = Callable[..., "Served"]
@@ -88,7 +88,7 @@ def refused(container: Container, files: Files | str) -> tuple[Answer, dict[str,
     folder = container.put(name, code(files) if isinstance(files, str) else files)
     answer = container.load(name, str(folder))
     assert answer.status != 200
-    until(lambda: name not in container.models())  # some are forgotten a moment after the answer
+    until_forgotten(container, name)  # multi-model-server forgets it a moment after the answer
     return answer, container.line(lambda line: line.get("event") == "load_failed" and line.get("model") == name)
 
 

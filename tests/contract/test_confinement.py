@@ -26,7 +26,7 @@ def environments_above():
 
 
 @pytest.fixture(scope="module")
-def capless() -> Iterator[Container]:
+def capless(front: str) -> Iterator[Container]:
     with running(Capless, AWS_SECRET_ACCESS_KEY="a secret of the test") as container:
         yield container
 

@@ -14,7 +14,7 @@ HEAVY = "def model_fn(model_dir):\n    return b'x' * (20 << 20)\n\ndef predict_f
 
 
 @pytest.fixture(scope="module")
-def limited() -> Iterator[Container]:
+def limited(front: str) -> Iterator[Container]:
     """Room for two heavy models, and for bodies of 64 KB."""
     with running(MEDLEY_MEMORY_BUDGET="60m", MEDLEY_BODY_LIMIT="64k") as container:
         yield container

@@ -18,6 +18,8 @@ from .rig import ASK, Serve, Served, code, new_name, readable_folder, running, s
 
 LAUNCHER = Path(config.__file__).with_name("launcher.sh")
 
+pytestmark = pytest.mark.only_front("mms")
+
 
 @pytest.fixture
 def folder(container: Container) -> str:
@@ -122,7 +124,7 @@ def _workers(served: Served) -> tuple[int, int]:
 
 
 @pytest.fixture(scope="module")
-def failing() -> Iterator[Container]:
+def failing(front: str) -> Iterator[Container]:
     """Nobody else waits for it."""
     with running() as container:
         yield container
@@ -227,7 +229,7 @@ def test_metrics_that_are_not_collected_are_no_error(container: Container) -> No
 
 
 @pytest.fixture(scope="module")
-def odd() -> Iterator[Container]:
+def odd(front: str) -> Iterator[Container]:
     """Started in an environment that Java would make something of."""
     mms = {"MMS_MODEL_STORE": "/", "MMS_DEFAULT_WORKERS_PER_MODEL": "0", "MMS_MAX_REQUEST_SIZE": "1"}
     with running(LC_ALL="C", LANG="C", **mms) as container:

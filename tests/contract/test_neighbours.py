@@ -13,7 +13,7 @@ from .rig import ASK, Serve, running, serve_in, until
 
 
 @pytest.fixture(scope="module")
-def several() -> Iterator[Container]:
+def several(front: str) -> Iterator[Container]:
     """Two processes for each model."""
     with running(SAGEMAKER_MODEL_SERVER_WORKERS="2") as container:
         yield container

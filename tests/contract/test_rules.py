@@ -40,7 +40,7 @@ def output_fn(prediction, accept):
 
 
 @pytest.fixture(scope="module")
-def booster() -> bytes:
+def booster(front: str) -> bytes:
     """A small model that XGBoost's own functions serve, so that its requests are predicted together."""
     import xgboost
 

@@ -38,7 +38,7 @@ def _answers(container: Container) -> bool:
 
 
 @pytest.fixture(scope="session")
-def _shared(tmp_path_factory: pytest.TempPathFactory) -> Iterator[_Shared]:
+def _shared(tmp_path_factory: pytest.TempPathFactory, front: str) -> Iterator[_Shared]:
     shared = _Shared(tmp_path_factory)
     yield shared
     shared.close()
@@ -65,3 +65,8 @@ def bell(tmp_path: Path) -> Iterator[Bell]:
 def gate(tmp_path: Path) -> Iterator[Gate]:
     with Gate(tmp_path) as gate:
         yield gate
+
+
+@pytest.fixture(scope="session", autouse=True)
+def _on_each_front(front: str) -> None:
+    """All of these tests run on both."""

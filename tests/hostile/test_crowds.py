@@ -10,7 +10,7 @@ from tests.container import Answer, Container, until_forgotten
 
 from .rig import NEIGHBOUR, Bell, Gate, code, neighbours, together, until
 
-THREADS, STEPS = 8, 40
+THREADS, STEPS = 8, 60
 MANY = 40
 
 
@@ -22,7 +22,7 @@ def test_random_loads_unloads_and_invokes_of_one_name_end_in_order(container: Co
     wrong: list[object] = []
 
     def step(dice: random.Random) -> None:
-        what = dice.choice(["load", "unload", "invoke", "invoke"])
+        what = dice.choice(["load"] * 3 + ["unload"] + ["invoke"] * 12)
         calls: dict[str, Callable[[], Answer]] = {
             "load": partial(container.load, "torn", timeout=3),
             "unload": partial(container.call, "DELETE", "/models/torn", timeout=10),
@@ -63,7 +63,11 @@ def _end_in_order(container: Container) -> None:
     assert container.load("torn").status == 200
     assert container.invoke("torn", b"x").body == b"x"
     assert container.unload("torn").status == 200
-    until(lambda: len(container.model_processes) == 1 == len(container.launchers), "the end of all but the neighbour")
+    launchers = 1 if container.front == "mms" else 0
+    alone = [1, launchers]
+    until(
+        lambda: [len(container.model_processes), len(container.launchers)] == alone, "the end of all but the neighbour"
+    )
 
 
 def test_one_of_many_loads_of_a_name_at_the_same_time_wins_and_the_others_are_409(container: Container) -> None:

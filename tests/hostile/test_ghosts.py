@@ -85,6 +85,8 @@ def test_load_whose_process_is_killed_at_any_moment_of_its_start_leaves_no_ghost
     try:
         for _ in range(10):
             statuses.append(load_when_free(container, "hunted").status)
+            if container.front == "native":
+                container.unload("hunted")  # it is kept, and loaded again and again
             until_forgotten(container, "hunted")
     finally:
         hunting.clear()
@@ -102,6 +104,7 @@ def _launcher(container: Container, name: str) -> int:
     return pid
 
 
+@pytest.mark.only_front("mms")
 def test_killed_launcher_unloads_its_model_and_nothing_else(container: Container) -> None:
     container.put("cut", code())
     with neighbours(container):
@@ -113,6 +116,7 @@ def test_killed_launcher_unloads_its_model_and_nothing_else(container: Container
         assert container.invoke("cut", b"x").body == b"x"
 
 
+@pytest.mark.only_front("mms")
 def test_launcher_killed_in_a_request_ends_the_request_and_leaves_no_ghost(container: Container, bell: Bell) -> None:
     """multi-model-server leaves a call that is in flight when its model goes without an answer: so may this."""
     container.put("cut", code(f"{bell.ring}\nsignal.pause()"))
@@ -127,6 +131,7 @@ def test_launcher_killed_in_a_request_ends_the_request_and_leaves_no_ghost(conta
         assert load_when_free(container, "cut").status == 200
 
 
+@pytest.mark.only_front("mms")
 def test_launcher_killed_in_a_load_fails_the_load_and_leaves_no_ghost(container: Container, bell: Bell) -> None:
     container.put("cut", code(load=f"{bell.ring}\nsignal.pause()"))
     statuses: list[int] = []
@@ -170,6 +175,7 @@ def _abandoned(container: Container, name: str) -> subprocess.Popen[bytes]:
     )
 
 
+@pytest.mark.only_front("mms")
 def test_abandoned_launchers_are_ended_and_a_live_model_of_the_same_name_is_not(container: Container) -> None:
     container.put("living", code())
     container.put("nobody", code())

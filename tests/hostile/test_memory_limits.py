@@ -15,7 +15,7 @@ TOO_MUCH = "bytearray(400 << 20)"
 
 
 @pytest.fixture(scope="module")
-def small(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Container]:
+def small(front: str, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Container]:
     with Container(tmp_path_factory.mktemp("small"), MEDLEY_MEMORY_BUDGET=f"{BUDGET}m") as container:
         container.put(NEIGHBOUR, {"code/inference.py": ECHO})
         assert container.load(NEIGHBOUR).status == 200

@@ -8,6 +8,7 @@ import pytest
 from tests.container import Container, gone
 
 from .rig import (
+    DEATHS,
     Bell,
     Calling,
     Gate,
@@ -87,7 +88,7 @@ def test_kill_while_idle_is_seen_by_nobody(container: Container, bell: Bell) -> 
     container.put("victim", _waits(bell))
     container.load("victim")
     with neighbours(container):
-        for _ in range(5):
+        for _ in range(DEATHS[container.front]):
             (victim,) = processes_of(container, "victim")
             until(lambda pid=victim: asleep(pid), "its rest")  # type: ignore[misc]
             os.kill(victim, signal.SIGKILL)
@@ -177,6 +178,7 @@ def test_process_killed_while_loading_fails_the_load(container: Container, bell:
     assert container.load("slow").status == 200
 
 
+@pytest.mark.only_front("mms")
 def test_model_that_cannot_be_loaded_again_after_its_death_is_unloaded(container: Container, bell: Bell) -> None:
     once = "if os.path.exists('been'): raise RuntimeError('never again')\nopen('been', 'w').close()\nreturn 1"
     folder = container.put("mortal", code("os._exit(1)", load=once))
@@ -216,6 +218,7 @@ def test_death_with_half_a_body_on_the_wire_is_one_5xx_and_the_next_answer_is_go
         assert container.invoke("torn", b"quick", octets).body == b"done"
 
 
+@pytest.mark.only_front("mms")
 def test_model_that_dies_again_and_again_while_idle_is_given_up(container: Container) -> None:
     """A process that ends as soon as it serves is not forked for ever: that would take a core for nothing."""
     container.put("sickly", code(load="threading.Timer(0.3, os._exit, [1]).start()\nreturn 1"))

@@ -5,9 +5,10 @@ from pathlib import Path
 
 import pytest
 
-from tests.container import Container, cmdline, gone, until_forgotten
+from container.child import SPARE
+from tests.container import Container, cmdline, comm, gone, until_forgotten
 
-from .rig import Bell, code, descriptors, until
+from .rig import DEATHS, Bell, code, descriptors, until
 
 CYCLES, WARM_UP = 100, 10
 BUDGET = 160  # MB
@@ -15,7 +16,7 @@ GROWTH = 2 << 10  # kB that the zygote may have more: less than half of what a m
 
 
 @pytest.fixture(scope="module")
-def tidy(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Container]:
+def tidy(front: str, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Container]:
     folder = tmp_path_factory.mktemp("tidy")
     (folder / "tmp").mkdir()
     with Container(folder, TMPDIR=str(folder / "tmp"), MEDLEY_MEMORY_BUDGET=f"{BUDGET}m") as container:
@@ -25,11 +26,11 @@ def tidy(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Container]:
 def _traces(container: Container) -> dict[str, object]:
     """All that a model could leave behind."""
     folder = container.root.parent / "tmp"
-    processes = {"zygote": container.zygote, "java": container.java, "supervisor": container.process.pid}
+    processes = {"zygote": container.zygote, "front": container.http, "supervisor": container.process.pid}
     sockets = [line for line in Path("/proc/net/unix").read_text().splitlines() if str(folder) in line]
     return {
-        "processes": sorted(container.processes),
-        "zombies": _children(container.zygote) + _children(container.java),
+        "processes": [pid for pid in sorted(container.processes) if comm(pid) != SPARE],
+        "zombies": _children(container.zygote) + _children(container.http),
         "files": sorted(str(path) for path in folder.rglob("*")),
         "sockets": sockets,
         **{f"descriptors of the {name}": descriptors(pid) for name, pid in processes.items()},
@@ -44,8 +45,9 @@ def _empty(container: Container) -> dict[str, object]:
 
 
 def _children(pid: int) -> list[str]:
-    """Also those that have ended and were not reaped."""
-    return [path.read_text() for path in Path(f"/proc/{pid}/task").glob("*/children") if path.read_text()]
+    """Also those that have ended and were not reaped; not the one that waits for the next model."""
+    children = [child for path in Path(f"/proc/{pid}/task").glob("*/children") for child in path.read_text().split()]
+    return [child for child in children if comm(int(child)) != SPARE]
 
 
 def _anonymous(pid: int) -> int:
@@ -114,11 +116,11 @@ def test_deaths_in_predictions_leave_nothing(tidy: Container) -> None:
     tidy.load("dying")
     assert tidy.invoke("dying", b"die").status == 502
     assert tidy.invoke("dying", b"x").status == 200
-    before = [descriptors(pid) for pid in (tidy.zygote, tidy.java)]
-    for _ in range(10):
+    before = [descriptors(pid) for pid in (tidy.zygote, tidy.http)]
+    for _ in range(DEATHS[tidy.front] - 1):
         assert tidy.invoke("dying", b"die").status == 502
         assert tidy.invoke("dying", b"x").status == 200
-    until(lambda: [descriptors(pid) for pid in (tidy.zygote, tidy.java)] == before, "the descriptors of before")
+    until(lambda: [descriptors(pid) for pid in (tidy.zygote, tidy.http)] == before, "the descriptors of before")
     tidy.unload("dying")
 
 
@@ -153,7 +155,7 @@ def test_what_a_dead_model_process_had_started_goes_with_it(tidy: Container, bel
     rings = bell.ring.replace("os.getpid()", "child.pid")
     tidy.put("parent", code(f"if data == 'x': return data, content_type\n{starts}\n{rings}\nos._exit(1)"))
     tidy.load("parent")
-    for _ in range(3):
+    for _ in range(2):
         assert tidy.invoke("parent", b"die").status == 502
         child = bell.wait()
         assert gone(child), cmdline(child)

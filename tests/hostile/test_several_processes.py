@@ -14,7 +14,7 @@ PROCESSES = 3
 
 
 @pytest.fixture(scope="module")
-def wide(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Container]:
+def wide(front: str, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Container]:
     with Container(tmp_path_factory.mktemp("wide"), SAGEMAKER_MODEL_SERVER_WORKERS=str(PROCESSES)) as container:
         container.put(NEIGHBOUR, {"code/inference.py": ECHO})
         assert container.load(NEIGHBOUR).status == 200

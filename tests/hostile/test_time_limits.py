@@ -37,7 +37,7 @@ HANGS = {
 
 
 @pytest.fixture(scope="module")
-def limited(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Container]:
+def limited(front: str, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Container]:
     folder = tmp_path_factory.mktemp("limited")
     with Container(folder, MEDLEY_LOAD_TIMEOUT=str(LIMIT), MEDLEY_PREDICT_TIMEOUT=str(LIMIT)) as container:
         container.put(NEIGHBOUR, {"code/inference.py": ECHO})
@@ -96,6 +96,7 @@ def test_load_that_hangs_is_answered_504_and_leaves_neither_process_nor_ghost(li
             assert limited.unload(name).status == 200
 
 
+@pytest.mark.only_front("mms")
 def test_model_that_hangs_when_it_is_loaded_again_is_unloaded(limited: Container, bell: Bell) -> None:
     limited.put(
         "late",

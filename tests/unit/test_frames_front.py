@@ -40,7 +40,7 @@ def test_load_is_read_as_it_was_written(name: str, path: str) -> None:
 
 @given(TEXT, HEADERS, st.none() | TOKEN, BODY)
 def test_request_is_read_as_it_was_written(name: str, headers: dict[str, str], kind: str | None, body: bytes) -> None:
-    assert read_command(Reader(None, predict_command(Request(name, headers, kind, body)))) == [
+    assert read_command(Reader(None, predict_command([Request(name, headers, kind, body)]))) == [
         Request(name, headers, kind, body)
     ]
 

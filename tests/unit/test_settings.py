@@ -22,6 +22,12 @@ EVERY_VARIABLE = {
     "SAGEMAKER_CONTAINER_LOG_LEVEL": ("warning", "log_level", "WARN"),
     "SAGEMAKER_MODEL_SERVER_WORKERS": ("4", "processes", 4),
     "MEDLEY_HOT_CONNECTIONS": ("16", "connections", 16),
+    "MEDLEY_FRONT": ("native", "front", "native"),
+    "MEDLEY_QUEUE_LIMIT": ("7", "queue", 7),
+    "MEDLEY_MAX_CONNECTIONS": ("99", "max_connections", 99),
+    "MEDLEY_HEADER_TIMEOUT": ("1.5", "header_timeout", 1.5),
+    "MEDLEY_BODY_TIMEOUT": ("2.5", "body_timeout", 2.5),
+    "MEDLEY_IDLE_TIMEOUT": ("3.5", "idle_timeout", 3.5),
     "MEDLEY_MODEL_CREDENTIALS": ("keep", "keep_credentials", True),
     "SAGEMAKER_PROGRAM": ("serve.py", "program", "serve.py"),
     "SAGEMAKER_SUBMIT_DIRECTORY": ("/code", "submit_directory", "/code"),
@@ -103,6 +109,9 @@ def test_sizes_are_bytes_or_have_a_unit(text: str, size: int) -> None:
         *(("MEDLEY_PREDICT_TIMEOUT", text) for text in ("0", "nan", "1e9", "1m")),
         *(("SAGEMAKER_MODEL_SERVER_WORKERS", text) for text in ("0", "65", "two")),
         *(("MEDLEY_HOT_CONNECTIONS", text) for text in ("0", "33", "many")),
+        *(("MEDLEY_FRONT", text) for text in ("java", "MMS", "mms,native")),
+        *(("MEDLEY_QUEUE_LIMIT", text) for text in ("0", "none")),
+        *(("MEDLEY_HEADER_TIMEOUT", text) for text in ("0", "never")),
         ("SAGEMAKER_MAX_PAYLOAD_IN_MB", "0"),
         ("SAGEMAKER_MAX_PAYLOAD_IN_MB", "1025"),
         ("SAGEMAKER_CONTAINER_LOG_LEVEL", "loud"),
@@ -138,3 +147,9 @@ def test_settings_reach_the_zygote_as_they_are(settings: Settings) -> None:
 def test_settings_are_frozen() -> None:
     with pytest.raises(AttributeError):
         Settings().port = 1  # type: ignore[misc]
+
+
+def test_front_without_java_listens_on_any_port() -> None:
+    assert Settings.read({"MEDLEY_FRONT": "native", "SAGEMAKER_BIND_TO_PORT": "65535"}).port == 65535
+    with pytest.raises(SettingsError, match="MEDLEY_FRONT=native"):
+        Settings.read({"SAGEMAKER_BIND_TO_PORT": "65535"})

@@ -1,0 +1,189 @@
+"""The life of one model, as this front has it.
+
+    absent     load     -> loading     ready      break   -> broken      broken     mend    -> ready
+    loading    loaded   -> ready       ready      unload  -> draining    broken     unload  -> draining
+    loading    fail     -> dead        ready      lose    -> dead        broken     lose    -> dead
+    loading    unload   -> draining    draining   closed  -> absent      dead       closed  -> absent
+
+A move that the table does not hold is an error for the caller. Requests are refused in every state but ready.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import socket
+import time
+from typing import NoReturn, Protocol
+
+from container.native.batches import Batches
+from container.native.errors import AlreadyLoaded, NotNow, refused
+from container.native.workers import Limits, Workers
+from serving import frames
+from serving.errors import MedleyError, ModelDied, ModelNotFound
+from serving.frames import Request, Response
+
+_MOVES = {
+    ("absent", "load"): "loading",
+    ("loading", "loaded"): "ready",
+    ("loading", "fail"): "dead",
+    ("loading", "unload"): "draining",
+    ("ready", "invoke"): "ready",
+    ("ready", "break"): "broken",
+    ("ready", "lose"): "dead",
+    ("ready", "unload"): "draining",
+    ("broken", "mend"): "ready",
+    ("broken", "lose"): "dead",
+    ("broken", "unload"): "draining",
+    ("draining", "closed"): "absent",
+    ("dead", "closed"): "absent",
+}
+_WHY_NOT: dict[tuple[str, str], tuple[type[MedleyError], str]] = {
+    ("loading", "load"): (AlreadyLoaded, "The model is being loaded already."),
+    ("ready", "load"): (AlreadyLoaded, "The model is loaded already."),
+    ("broken", "load"): (AlreadyLoaded, "The model is loaded already, and broken: unload it first."),
+    ("draining", "load"): (AlreadyLoaded, "The model is being unloaded. Try again."),
+    ("dead", "load"): (AlreadyLoaded, "The model's last load has not quite ended. Try again."),
+    ("loading", "invoke"): (NotNow, "The model is being loaded."),
+    ("draining", "invoke"): (NotNow, "The model is being unloaded."),
+}
+
+
+class Zygote(Protocol):
+    """What a model asks of the zygote, through the link. `theirs`: the zygote's end of a connection."""
+
+    def open(self, model: Model, theirs: socket.socket) -> None: ...
+    def connect(self, model: Model, theirs: socket.socket) -> None: ...
+    def close(self, model: Model) -> None: ...
+
+
+class Model:
+    """`number`: the link's name for this life. `size`: bytes, as measured. `stackable`: its process predicts requests
+    together. `loaded_at`: seconds since the epoch."""
+
+    def __init__(self, number: int, name: str, url: str, zygote: Zygote, limits: Limits) -> None:
+        self.number, self.name, self.url = number, name, url
+        self.state = "absent"
+        self.size = 0
+        self.stackable = False
+        self.loaded_at = 0.0
+        self._zygote = zygote
+        self._workers = Workers(limits, frames.load_command(name, url), self._connect)
+        self._batches = Batches(self._workers, limits.queue)
+        self._closed = asyncio.Event()
+        self._loading: asyncio.Task[frames.Answer] | None = None
+        self._reason, self._again_at = "", 0.0  # of the monotonic clock
+
+    @property
+    def waiting(self) -> int:
+        """Requests in the queue."""
+        return self._workers.waiting + self._batches.waiting
+
+    @property
+    def connections(self) -> int:
+        """To its processes."""
+        return self._workers.count
+
+    def may(self, event: str) -> None:
+        """Raises what tells the caller why not."""
+        if (self.state, event) not in _MOVES:
+            raise self._why_not(event)
+
+    async def load(self) -> None:
+        """Raises the error that the process, or the zygote, has answered with; nothing of the model is left then."""
+        self._move("load")
+        self._loading = asyncio.ensure_future(self._workers.first(self._open))
+        try:
+            answer = await self._loading
+            if answer.code != 200:
+                raise refused(answer.code, answer.message)
+            self.may("loaded")
+        except (MedleyError, asyncio.CancelledError) as error:
+            await self._end_failed_load(error)
+        self._move("loaded")
+        self.loaded_at = time.time()
+
+    async def invoke(self, request: Request) -> Response:
+        """The process's response. Raises what kept it from one."""
+        self.may("invoke")
+        if self.stackable:
+            return await self._batches.ask(request)
+        worker = await self._workers.turn()
+        try:
+            answer = await worker.ask(frames.predict_command([request]))
+        finally:
+            self._workers.release(worker)
+        if answer.code != 200:
+            raise refused(answer.code, answer.message)
+        if [response.id for response in answer.responses] != [request.id]:  # of another, that a fork of it has answered
+            worker.abort()
+            raise ModelDied("The model's process did not answer the request that it was asked.")
+        return answer.responses[0]
+
+    async def unload(self) -> None:
+        """What is under way ends first; what waits, and what comes, is refused. Gone on return."""
+        was_loading = self.state == "loading"
+        self._move("unload")
+        self._refuse_waiting()
+        if was_loading and self._loading:
+            self._loading.cancel()
+        else:
+            await self._workers.rest()
+        await self._close()
+
+    # What the zygote says.
+
+    def closed(self) -> None:
+        self._closed.set()
+
+    def broken(self, reason: str, seconds: float) -> None:
+        """It dies again and again, and is tried again then."""
+        if self.state == "ready":
+            self._move("break")
+        self._reason, self._again_at = reason, time.monotonic() + seconds
+        self._workers.hang_up()
+        self._refuse_waiting()
+
+    def mended(self) -> None:
+        if self.state == "broken":
+            self._move("mend")
+
+    async def lost(self) -> None:
+        """It cannot be had again: as if it had been unloaded."""
+        if (self.state, "lose") in _MOVES:
+            self._move("lose")
+            self._refuse_waiting()
+            await self._close()
+
+    def _open(self, theirs: socket.socket) -> None:
+        self._zygote.open(self, theirs)
+
+    def _connect(self, theirs: socket.socket) -> None:
+        self._zygote.connect(self, theirs)
+
+    async def _close(self) -> None:
+        self._zygote.close(self)
+        await self._closed.wait()
+        self._workers.close()
+        self._move("closed")
+
+    async def _end_failed_load(self, error: BaseException) -> NoReturn:
+        if self.state != "loading":  # an unload has come between, and closes it
+            raise NotNow("The model was unloaded while it was being loaded.") from error
+        self._move("fail")
+        await self._close()
+        raise error
+
+    def _refuse_waiting(self) -> None:
+        for queue in (self._workers, self._batches):
+            queue.refuse_waiting(lambda: self._why_not("invoke"))
+
+    def _why_not(self, event: str) -> MedleyError:
+        if self.state == "broken" and event == "invoke":
+            seconds = max(0.0, self._again_at - time.monotonic())
+            return NotNow(f"The model is broken, and will be tried again in {seconds:.0f} s. {self._reason}", seconds)
+        kind, sentence = _WHY_NOT.get((self.state, event), (ModelNotFound, "The model is not loaded."))
+        return kind(sentence)
+
+    def _move(self, event: str) -> None:
+        self.may(event)
+        self.state = _MOVES[self.state, event]

@@ -1,0 +1,148 @@
+"""The connections to one model's processes, and whose turn it is.
+
+A request takes an idle connection, or waits for one in a queue with an end; while all are busy one more is opened, up
+to a limit. Over one connection goes one request at a time: what is under way on several of them is predicted together.
+"""
+
+import asyncio
+import socket
+from collections import deque
+from collections.abc import Callable
+from dataclasses import dataclass
+
+from container.native.errors import NotNow
+from container.native.worker import Worker
+from serving.errors import MedleyError, OutOfMemory
+from serving.frames import Answer
+
+
+@dataclass(frozen=True)
+class Limits:
+    """queue: requests that wait. connections: to the processes. wait: seconds that a request may wait."""
+
+    queue: int
+    connections: int
+    wait: float
+
+
+class Workers:
+    """`connect` hands the other end of a new connection to the zygote; `load` is what a connection begins with."""
+
+    def __init__(self, limits: Limits, load: bytes, connect: Callable[[socket.socket], None]) -> None:
+        self._limits, self._load, self._connect = limits, load, connect
+        self._all: set[Worker] = set()
+        self._idle: list[Worker] = []
+        self._waiting: deque[asyncio.Future[Worker]] = deque()
+        self._growing: set[asyncio.Task[None]] = set()
+        self._at_rest = asyncio.Event()
+        self._open = True
+
+    @property
+    def waiting(self) -> int:
+        return len(self._waiting)
+
+    @property
+    def count(self) -> int:
+        return len(self._all)
+
+    async def first(self, hand_over: Callable[[socket.socket], None]) -> Answer:
+        """The first connection's answer to its LOAD: how the model is loaded."""
+        worker = await self._take(hand_over)
+        answer = await worker.ask(self._load)
+        if answer.code == 200:
+            self.release(worker)
+        return answer
+
+    async def turn(self) -> Worker:
+        """A connection for one request; to be released. Raises NotNow, and what `refuse_waiting` is given."""
+        while self._idle:
+            worker = self._idle.pop()
+            if worker.is_open:
+                return worker
+        if len(self._waiting) >= self._limits.queue:
+            raise NotNow(f"{self._limits.queue} requests wait for the model already.")
+        self.grow()
+        turn: asyncio.Future[Worker] = asyncio.get_running_loop().create_future()
+        self._waiting.append(turn)
+        try:
+            async with asyncio.timeout(self._limits.wait):
+                return await turn
+        except TimeoutError:
+            raise NotNow(f"The model did not get to the request within {self._limits.wait:g} s.") from None
+
+    def release(self, worker: Worker) -> None:
+        """The next in the queue gets it."""
+        if worker.is_open and not self._pass_on(worker):
+            self._idle.append(worker)
+        self._look_for_rest()
+
+    def grow(self) -> None:
+        """One more, where there may be more."""
+        if self._open and len(self._all) + len(self._growing) < self._limits.connections:
+            task = asyncio.ensure_future(self._add())
+            self._growing.add(task)
+            task.add_done_callback(self._growing.discard)
+
+    def refuse_waiting(self, error: Callable[[], MedleyError]) -> None:
+        waiting, self._waiting = self._waiting, deque()
+        for turn in waiting:
+            if not turn.done():
+                turn.set_exception(error())
+
+    async def rest(self) -> None:
+        """Until no request is under way."""
+        self._at_rest.clear()
+        self._look_for_rest()
+        await self._at_rest.wait()
+
+    def hang_up(self) -> None:
+        """Whatever is under way ends with ModelDied."""
+        for worker in list(self._all):
+            worker.abort()
+
+    def close(self) -> None:
+        self._open = False
+        self.hang_up()
+
+    def _pass_on(self, worker: Worker) -> bool:
+        while self._waiting:
+            turn = self._waiting.popleft()
+            if not turn.done():
+                turn.set_result(worker)
+                return True
+        return False
+
+    async def _take(self, hand_over: Callable[[socket.socket], None]) -> Worker:
+        try:
+            ours, theirs = socket.socketpair(socket.AF_UNIX)
+        except OSError as error:
+            raise OutOfMemory("There are no connections left for the model. Unload others.") from error
+        with theirs:
+            hand_over(theirs)
+        worker = await Worker.connect(ours, self._left)
+        self._all.add(worker)
+        return worker
+
+    async def _add(self) -> None:
+        """It is of use when its LOAD is answered."""
+        try:
+            worker = await self._take(self._connect)
+            answer = await worker.ask(self._load)
+        except MedleyError:
+            return  # the model is going, or there are too many connections: those that are there must do
+        if answer.code == 200 and self._open:
+            self.release(worker)
+        else:
+            worker.abort()
+
+    def _left(self, worker: Worker) -> None:
+        self._all.discard(worker)
+        if worker in self._idle:
+            self._idle.remove(worker)
+        if not self._all and self._waiting:
+            self.grow()  # a process has died within its answer: the next one is waited for
+        self._look_for_rest()
+
+    def _look_for_rest(self) -> None:
+        if len(self._idle) == len(self._all):
+            self._at_rest.set()

@@ -1,0 +1,28 @@
+"""The two fronts: what the contract and the hostile tests run on, each of them in turn."""
+
+from collections.abc import Iterator
+
+import pytest
+
+from container.settings import FRONTS
+from tests.container import Container
+
+
+@pytest.fixture(scope="session", params=FRONTS)
+def front(request: pytest.FixtureRequest) -> Iterator[str]:
+    """Every container that a test starts while this is in force has this front."""
+    before, Container.front = Container.front, request.param
+    yield request.param
+    Container.front = before
+
+
+def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item]) -> None:
+    """A test marked `only_front(name)` is of no meaning on the other."""
+    kept, others = [], []
+    for item in items:
+        marker = item.get_closest_marker("only_front")
+        parameters = getattr(item, "callspec", None)
+        on = parameters.params.get("front") if parameters else None
+        (others if marker and on and on != marker.args[0] else kept).append(item)
+    items[:] = kept
+    config.hook.pytest_deselected(items=others)
