@@ -81,6 +81,8 @@ def _stage(folder: Path, staged: Path, archive: Path) -> None:
         paths = {name: (Path(place, name), Path(place, name).relative_to(folder)) for name in names}
         return [name for name, (path, inner) in paths.items() if path == archive or artifact.is_left_out(inner.parts)]
 
+    for _ in artifact.walk(folder):
+        pass  # a link is refused before anything is loaded
     shutil.copytree(folder, staged, symlinks=True, ignore=left_out, copy_function=_copy)
     staged.chmod(0o755)
 
