@@ -81,6 +81,8 @@ def _stage(folder: Path, staged: Path, archive: Path) -> None:
         paths = {name: (Path(place, name), Path(place, name).relative_to(folder)) for name in names}
         return [name for name, (path, inner) in paths.items() if path == archive or artifact.is_left_out(inner.parts)]
 
+    for _ in artifact.walk(folder):
+        pass  # a link is refused before anything is loaded
     shutil.copytree(folder, staged, symlinks=True, ignore=left_out, copy_function=_copy)
     staged.chmod(0o755)
 
@@ -123,7 +125,7 @@ def _judged(judge: Judge, staged: Path, sample: Path | None, content_type: str |
 def _described(kept: Manifest, report: dict[str, Any], hashes: dict[str, str]) -> Manifest:
     """What is said already goes first: it was measured, or is a person's word."""
     model = report["model"]
-    count = model["count"] or len((report.get("sample") or {}).get("columns") or ()) or None
+    count = model["count"] or len(_sampled(report)) or None
     inputs = kept.inputs or _inputs(report, count)
     return replace(
         kept,
@@ -144,7 +146,7 @@ def _described(kept: Manifest, report: dict[str, Any], hashes: dict[str, str]) -
 
 def _inputs(report: dict[str, Any], count: int | None) -> tuple[Column, ...] | None:
     """Names from the model, kinds from the model or from the sample, where that is about the same columns."""
-    model, sampled = report["model"], (report.get("sample") or {}).get("columns")
+    model, sampled = report["model"], _sampled(report)
     names, kinds = model["names"], model["kinds"]
     if count is None or count > _WIDEST or (names is None and kinds is None and not sampled):
         return None
@@ -154,6 +156,13 @@ def _inputs(report: dict[str, Any], count: int | None) -> tuple[Column, ...] | N
         kinds = [by_name.get(name, "any") for name in names] if names and None not in by_name else places
     kinds = kinds or ["any"] * count
     return tuple(Column(kind, name) for kind, name in zip(kinds, names or [None] * count, strict=True))
+
+
+def _sampled(report: dict[str, Any]) -> list[dict[str, str]]:
+    """What the sample's columns hold; nothing where the model's own code reads requests."""
+    if {"input_fn", "transform_fn"} & set(report["model"]["functions"]):
+        return []
+    return (report.get("sample") or {}).get("columns") or []
 
 
 def _write_back(folder: Path, described: Manifest) -> None:

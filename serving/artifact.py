@@ -85,7 +85,7 @@ def pack(folder: Path, archive: Path) -> str:
     Raises InvalidModel for links, special files and an empty folder. Byte for byte the same for the same names,
     contents and executable bits (by one version of zlib). Bytecode and an older `archive` in the folder stay out.
     """
-    paths = [path for path in _walk(folder) if path.absolute() != archive.absolute()]
+    paths = [path for path in walk(folder) if path.absolute() != archive.absolute()]
     if not any(path.is_file() for path in paths):
         raise InvalidModel("There is no file in the folder to pack.")
     handle, name = tempfile.mkstemp(prefix=f".{archive.name}.", dir=archive.parent)
@@ -324,8 +324,8 @@ def _shown(name: str) -> str:
 # Packing.
 
 
-def _walk(folder: Path) -> Iterator[Path]:
-    """Files and folders below `folder`, by the bytes of their names."""
+def walk(folder: Path) -> Iterator[Path]:
+    """Files and folders below `folder`, by the bytes of their names. Raises InvalidModel for what is neither."""
     for path in sorted(folder.iterdir(), key=lambda path: os.fsencode(path.name)):
         mode = path.lstat().st_mode
         if path.name in _NOT_PACKED:
@@ -335,7 +335,7 @@ def _walk(folder: Path) -> Iterator[Path]:
             raise InvalidModel(f"{_shown(path.name)} is {what}. An artifact holds files: put a copy there.")
         yield path
         if stat.S_ISDIR(mode):
-            yield from _walk(path)
+            yield from walk(path)
 
 
 def _write_tar(file: gzip.GzipFile, folder: Path, paths: list[Path]) -> None:

@@ -17,7 +17,8 @@ adapter = TypeAdapter(Manifest)
 
 
 def schema() -> dict[str, Any]:
-    return {"$schema": "https://json-schema.org/draft/2020-12/schema", "title": "medley.json", **adapter.json_schema()}
+    own = adapter.json_schema()
+    return {"$schema": "https://json-schema.org/draft/2020-12/schema"} | own | {"title": "medley.json"}
 
 
 def text() -> str:

@@ -184,6 +184,8 @@ def test_a_model_whose_content_tells_more_than_its_name_is_served_as_what_it_is(
     (tmp_path / "model.ubj").unlink()
     BOOSTER.save_model(tmp_path / "model.json")
     (tmp_path / "model.json").rename(tmp_path / "model.cbm")
+    assert Handler("model", tmp_path, Options()).describe()["framework"] == "xgboost"
+    (tmp_path / "model.cbm").write_text("plain text")
     assert "is no CatBoost model" in refusal(tmp_path)
 
 

@@ -143,6 +143,7 @@ def test_a_packed_model_finds_what_it_requires(wheels: Path) -> None:
         (place / "row.csv").write_text("1\n")
         packed = pack(folder, place / "churn.tar.gz", sample=place / "row.csv")
         assert packed.vendored == ("churn_ratio==1.2.0",)
+        assert (packed.manifest.inputs, packed.manifest.input_count) == (None, None)  # its own code reads requests
         assert packed.report["sample"]["body"] == "12"
         assert not (folder / "code" / "lib").exists()
         artifact.unpack(place / "churn.tar.gz", place / "out")

@@ -52,6 +52,13 @@ def test_only_the_first_front_knows_java() -> None:
     assert {name for name in knowing if not name.startswith("container.mms")} == {"container.__main__"}
 
 
+def test_only_the_schema_imports_pydantic() -> None:
+    importing = {
+        name for name, path in _modules() if any(found.startswith("pydantic") for found in _imports(name, path))
+    }
+    assert importing == {"serving.schema"}
+
+
 def test_only_main_reads_the_environment_and_the_endpoint_hands_it_on() -> None:
     reading = {name for name, path in _modules() if _reads_environment(path)}
     assert reading == {"container.__main__", "container.endpoint.child"}
