@@ -4,7 +4,7 @@ VENV := .venv
 BIN := $(VENV)/bin
 READY := $(VENV)/ready
 
-.PHONY: setup demo test check bench lock clean
+.PHONY: setup torch demo test check bench lock clean
 setup: $(READY)
 
 $(READY): requirements/build.lock requirements/dev.lock pyproject.toml
@@ -16,6 +16,10 @@ $(READY): requirements/build.lock requirements/dev.lock pyproject.toml
 	$(BIN)/python -m pip install --quiet --no-deps --no-build-isolation --editable .
 	-$(BIN)/python -m container.mms.aot
 	@touch $(READY)
+
+# Its tests are skipped without it. PIP_EXTRA_INDEX_URL or PIP_FIND_LINKS say where PyTorch's CPU builds are.
+torch: setup
+	$(BIN)/python -m pip install --quiet -r requirements/torch.txt
 
 demo: setup
 	$(BIN)/medley demo
@@ -30,7 +34,7 @@ bench: setup
 	$(BIN)/python -m benchmarks
 
 lock: setup
-	for set in build runtime dev; do $(BIN)/uv pip compile --quiet --universal --fork-strategy fewest --python-version 3.11 \
+	for set in build runtime frameworks dev; do $(BIN)/uv pip compile --quiet --universal --fork-strategy fewest --python-version 3.11 \
 	  --generate-hashes --no-annotate --no-header --allow-unsafe requirements/$$set.in -o requirements/$$set.lock; done
 
 clean:

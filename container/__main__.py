@@ -1,4 +1,4 @@
-"""`python -m container serve | local | version`: settings once, then hand over."""
+"""`python -m container serve | local | check | version`: settings once, then hand over."""
 
 import argparse
 import os
@@ -29,12 +29,31 @@ def _local(arguments: Sequence[str]) -> int:
     return run(parse(arguments, os.environ))
 
 
+def _check(arguments: Sequence[str]) -> int:
+    """In a process that has the environment of the container's own."""
+    from container.start import environment
+
+    settings = Settings.read(os.environ)
+    one_thread = dict.fromkeys(("OMP_NUM_THREADS", "OPENBLAS_NUM_THREADS", "MKL_NUM_THREADS"), "1")
+    own = environment(os.environ, settings.keep_credentials) | one_thread
+    if own != dict(os.environ):
+        os.execve(sys.executable, [sys.executable, "-m", "container", "check", *arguments], own)  # noqa: S606
+    from container import check
+
+    return check.main(settings, arguments)
+
+
 def _version(_arguments: Sequence[str]) -> int:
     print(version("medley"))
     return 0
 
 
-_COMMANDS: dict[str, Callable[[Sequence[str]], int]] = {"serve": _serve, "local": _local, "version": _version}
+_COMMANDS: dict[str, Callable[[Sequence[str]], int]] = {
+    "serve": _serve,
+    "local": _local,
+    "check": _check,
+    "version": _version,
+}
 
 
 def main(arguments: Sequence[str]) -> int:

@@ -24,7 +24,7 @@ from serving.errors import MedleyError, ModelDied, OutOfMemory
 if TYPE_CHECKING:
     from container.zygote import Zygote
 
-_INTERPRETER = (os.__file__, socket.__file__, memory.__file__, frames.__file__)
+INTERPRETER = (os.__file__, socket.__file__, memory.__file__, frames.__file__)
 
 
 class Family:
@@ -61,7 +61,7 @@ class Family:
             budget.release(number)
             why = os.strerror(error.errno or 0)
             raise OutOfMemory(f"No process can be started for the model: {why}.") from error
-        child.become(number, (self._path, *_INTERPRETER))
+        child.become(number, (self._path, *INTERPRETER))
         self._adopt(child)
 
     def order_load(self) -> None:

@@ -47,6 +47,8 @@ class Settings:
     program: str = "inference.py"  # SAGEMAKER_PROGRAM
     submit_directory: str | None = None  # SAGEMAKER_SUBMIT_DIRECTORY: code for all models, beside their own
     default_accept: str = "application/json"  # SAGEMAKER_DEFAULT_INVOCATIONS_ACCEPT
+    pickles: bool = True  # MEDLEY_PICKLE: allow or refuse
+    version_skew: str = "warn"  # MEDLEY_VERSION_SKEW: of a model that another version of its library has saved
 
     @classmethod
     def read(cls, environ: Mapping[str, str]) -> Self:
@@ -76,6 +78,8 @@ class Settings:
             program=environ.get("SAGEMAKER_PROGRAM") or cls.program,
             submit_directory=environ.get("SAGEMAKER_SUBMIT_DIRECTORY") or None,
             default_accept=environ.get("SAGEMAKER_DEFAULT_INVOCATIONS_ACCEPT") or cls.default_accept,
+            pickles=_choice(environ, "MEDLEY_PICKLE", ("allow", "refuse")) == "allow",
+            version_skew=_choice(environ, "MEDLEY_VERSION_SKEW", ("warn", "allow", "refuse")),
         )
 
     def may_serve(self, path: str) -> bool:
@@ -117,6 +121,14 @@ def _whole(environ: Mapping[str, str], name: str, default: int, least: int, most
     if not text.isdecimal() or not least <= int(text) <= most:
         raise SettingsError(f"{name}={text}: a whole number from {least} to {most} is needed.")
     return int(text)
+
+
+def _choice(environ: Mapping[str, str], name: str, choices: tuple[str, ...]) -> str:
+    """The first is the default."""
+    text = environ.get(name) or choices[0]
+    if text not in choices:
+        raise SettingsError(f"{name}={text}: {', '.join(choices[:-1])} or {choices[-1]} is needed.")
+    return text
 
 
 def _seconds(environ: Mapping[str, str], name: str, default: float) -> float:

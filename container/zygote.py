@@ -11,7 +11,6 @@ from __future__ import annotations
 
 import gc
 import importlib
-import importlib.util
 import itertools
 import os
 import resource
@@ -40,7 +39,7 @@ from serving.errors import MedleyError
 from serving.handler import Options
 from serving.process import ModelProcess, Process
 
-_SOURCE_ROOT = Path(__file__).resolve().parent.parent
+SOURCE_ROOT = Path(__file__).resolve().parent.parent
 _TICK = 0.25  # seconds between looks at the boards
 _OWN_PART = 320 << 20  # bytes, beside the front's: this process and its copies of pages, the supervisor, slack
 
@@ -67,8 +66,8 @@ class Zygote:
     def live(self, control: socket.socket, board: Board) -> None:
         """A model process's life, in the child."""
         settings = self.settings
-        options = Options(settings.program, settings.submit_directory, settings.default_accept, settings.body_limit)
-        ModelProcess(control, board, Process(options, _SOURCE_ROOT, self.modules)).run()
+        options = options_of(settings)
+        ModelProcess(control, board, Process(options, SOURCE_ROOT, self.modules)).run()
 
     def sweep(self) -> None:
         """Ends what a process that is gone has left behind."""
@@ -112,12 +111,24 @@ class Zygote:
             hosted.look()
 
 
+def options_of(settings: Settings) -> Options:
+    """What of the settings every model process needs."""
+    return Options(
+        settings.program,
+        settings.submit_directory,
+        settings.default_accept,
+        settings.body_limit,
+        settings.pickles,
+        settings.version_skew,
+    )
+
+
 def preload(log: Log) -> None:
     """Imports what models will need, once for all of them. Raises what an import raises."""
     begin = time.perf_counter()
     for name, framework in frameworks.FRAMEWORKS.items():
-        if importlib.util.find_spec(framework.PRELOAD[0].partition(".")[0]) is None:
-            log("INFO", f"{name} is not installed: its models will be refused.")
+        if not frameworks.is_installed(framework):
+            log("DEBUG", f"{name} is not installed: its models will be refused.")
             continue
         for module in framework.PRELOAD:
             importlib.import_module(module)

@@ -1,6 +1,7 @@
 """The `medley` command. Each subcommand parses its words and hands over; what it does is in a module of its own."""
 
 import os
+from pathlib import Path
 from typing import Annotated
 
 import typer
@@ -30,6 +31,36 @@ def serve(context: typer.Context) -> None:
 
     words = local.command(context.args)
     os.execv(words[0], words)  # noqa: S606  signals and the exit status are the endpoint's own
+
+
+@app.command()
+def pack(
+    folder: Annotated[Path | None, typer.Argument(help="The folder of the model, and of its code/ if any.")] = None,
+    output: Annotated[Path | None, typer.Option("-o", "--output", help="FOLDER.tar.gz where it is not said.")] = None,
+    sample: Annotated[
+        Path | None, typer.Option(help="A request to try: .csv, .json, .jsonl, .npy, .npz, .libsvm.")
+    ] = None,
+    content_type: Annotated[str | None, typer.Option(help="The sample's, where its name does not say.")] = None,
+    image: Annotated[str | None, typer.Option(help="Let this image's libraries judge, not this Python's.")] = None,
+    from_estimator: Annotated[
+        str | None, typer.Option(metavar="MODULE:NAME", help="Pack a model of a Python module, instead of a folder.")
+    ] = None,
+) -> None:
+    """Check a model as the container would load it, measure it, and write the artifact."""
+    from pipeline import pack_command
+
+    raise typer.Exit(pack_command.run(folder, output, sample, content_type, image, from_estimator))
+
+
+@app.command()
+def inspect(
+    artifact: Annotated[Path, typer.Argument(help="A .tar.gz.")],
+    as_json: Annotated[bool, typer.Option("--json", help="JSON, for programs.")] = False,
+) -> None:
+    """Say what is in an artifact, without running anything of it."""
+    from pipeline import inspection
+
+    raise typer.Exit(inspection.run(artifact, as_json))
 
 
 @app.command()

@@ -300,6 +300,11 @@ def _checked_parts(name: str) -> tuple[str, ...]:
     return parts
 
 
+def is_left_out(parts: tuple[str, ...]) -> bool:
+    """Whether packing leaves out what has this name, or unpacking does."""
+    return parts[-1] in _NOT_PACKED or _speaks_to_model_server(parts)
+
+
 def _speaks_to_model_server(parts: tuple[str, ...]) -> bool:
     """It looks for these at the top and one folder down, and does not tell capitals from small letters."""
     top = [part.lower() for part in parts[:2]]

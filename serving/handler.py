@@ -15,6 +15,7 @@ request has its own content type (T10).
 
 import json
 import re
+import sys
 from collections.abc import Callable
 from dataclasses import dataclass
 from inspect import signature as parameters_of
@@ -31,7 +32,7 @@ from serving import codecs, frameworks, manifest, usercode
 from serving.codecs.text import text_of
 from serving.errors import InvalidModel, MedleyError, NotAcceptable, OutOfMemory, UnsupportedContentType
 from serving.frames import Request, Response
-from serving.signature import Signature, conform
+from serving.signature import Signature, completed, conform
 
 Function = Callable[..., Any]
 _ARGUMENTS = {
@@ -58,6 +59,8 @@ class Options:
     submit_directory: str | None = None
     default_accept: str = "application/json"
     body_limit: int = 25 << 20  # bytes of an answer
+    pickles: bool = True  # whether a model file may be one
+    version_skew: str = "warn"  # allow, warn or refuse: a model that another version of its library has saved
 
 
 class Handler:
@@ -65,14 +68,18 @@ class Handler:
 
     def __init__(self, name: str, folder: Path, options: Options) -> None:
         """Loads the model in `folder`. Raises InvalidModel, OutOfMemory, or what the user's code raises."""
-        self._accept = options.default_accept
+        self._accept, self._options, self._folder = options.default_accept, options, folder
         self._context = Context(name, str(folder), None, 1, None, "1.1.11")
         self._context.metrics = MetricsStore({0: name}, name)
+        said = manifest.read(folder)
+        if said.sha256 is not None:
+            sys.dont_write_bytecode = True  # what is imported must not add to what is verified
+            manifest.verify(folder, said)
         module = usercode.find(folder, options.program, options.submit_directory)
         self._user = _user_functions(module, self._context)
         # Whether rows of several requests may be predicted together: only where no function is the user's own.
         self.stackable = not {"input_fn", "predict_fn", "output_fn", "transform_fn"} & self._user.keys()
-        self._manifest = manifest.find(folder, required="model_fn" not in self._user)
+        self._manifest = manifest.find(folder, required="model_fn" not in self._user, said=said)
         self._load(folder)
 
     def _load(self, folder: Path) -> None:
@@ -82,13 +89,17 @@ class Handler:
             self.model = model_fn(str(folder))
             self._framework = frameworks.of(self.model)
         else:
-            self._framework, self.model = frameworks.load(folder, self._manifest)
+            options = self._options
+            found = frameworks.load(folder, self._manifest, options.pickles, options.version_skew)
+            self._framework, self.model = found
         if self._framework is None and not {"predict_fn", "transform_fn"} & self._user.keys():
             raise InvalidModel(
                 f"model_fn returned a {type(self.model).__name__}, which none of the frameworks here predicts with. "
                 "Write a predict_fn beside it."
             )
-        self._signature = self._framework.signature(self.model) if self._framework else Signature()
+        own = self._framework.signature(self.model) if self._framework else Signature()
+        self._signature = completed(own, self._manifest)
+        self._texts = self._signature.texts
         if self._framework and not {"predict_fn", "transform_fn"} & self._user.keys():
             self._framework.check_method(self.model, self._manifest.predict_method)
         if model_warmup_fn := self._user.get("model_warmup_fn"):
@@ -108,10 +119,35 @@ class Handler:
         body, content_type = output if isinstance(output, tuple) else (output, accept)
         return self._response(request, _as_bytes(body), content_type)
 
+    def describe(self) -> dict[str, Any]:
+        """What was loaded, for whoever checks an artifact: JSON values."""
+        framework, signature = self._framework, self._signature
+        names, kinds = signature.names, signature.kinds
+        return {
+            "framework": framework.NAME if framework else None,
+            "framework_version": frameworks.version(framework) if framework else None,
+            "format": self._manifest.framework,  # of the file; what comes out of a pickle may be another's
+            "model_file": self._manifest.model_file,
+            "saved_by": self._manifest.framework_version or self._saved_by(),
+            "estimator": self._manifest.estimator,
+            "model": type(self.model).__name__,
+            "predict_method": self._manifest.predict_method,
+            "methods": list(framework.methods(self.model)) if framework else [],
+            "functions": sorted(self._user),
+            "names": None if names is None else list(names),
+            "kinds": None if kinds is None else list(kinds),
+            "count": signature.width,
+        }
+
+    def _saved_by(self) -> str | None:
+        """The version that the file itself says."""
+        name, file = self._manifest.framework, self._manifest.model_file
+        return frameworks.FRAMEWORKS[name].saved_by(self._folder / file) if name and file else None
+
     # The framework's three steps, apart.
 
     def decode(self, request: Request) -> codecs.Data:
-        data = codecs.decode(bytes(request.body), request.content_type, self._signature.names)
+        data = codecs.decode(bytes(request.body), request.content_type, self._signature.names, self._texts)
         return conform(data, self._signature)
 
     def predict(self, data: codecs.Data) -> Any:

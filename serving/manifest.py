@@ -1,34 +1,41 @@
-"""What an artifact says of itself, and what is found where it says nothing.
+"""What an artifact says of itself.
 
-    find(folder) -> Manifest        medley.json, completed by detection: the framework and the model file to load
+    find(folder) -> Manifest        medley.json, completed by an MLmodel file, completed by detection
+    verify(folder, manifest)        the files are those that medley.json has hashes of, and no others
 
-medley.json is optional, and all in it is. It is read strictly: a misspelt field would otherwise be silently without
-effect. Detection looks at the files at the top, or in the only folder there, and must find one model; it never guesses
-between two, and never looks into code/. Errors are InvalidModel, for the person who packs the artifact.
+medley.json is optional, and all in it is; `medley pack` writes it. It is read strictly: a misspelt field would
+otherwise be silently without effect. Errors are InvalidModel, for the person who packs the artifact.
 """
 
+import hashlib
 import json
-from collections.abc import Iterable, Mapping
-from dataclasses import dataclass, fields, replace
-from difflib import get_close_matches
+import os
+import re
+import stat
+from collections.abc import Iterable, Iterator
+from dataclasses import asdict, dataclass, replace
 from pathlib import Path, PurePosixPath
-from typing import Any
+from typing import Any, ClassVar, Literal
 
-from serving import frameworks
+from serving import detection, frameworks, mlflow, typed
 from serving.errors import InvalidModel
+from serving.typed import Mistake, nearest, shown
 
 NAME = "medley.json"
 FORMAT = 1
-_LARGEST = 64 << 10
-_KNOWN_NAMES = frozenset(
-    {"xgboost-model"}
-    | {f"model.{suffix}" for suffix in ("ubj", "json", "xgb", "bst", "joblib", "pkl", "pickle", "sav")}
-)
-_NO_MODELS = frozenset({NAME, "code", "requirements.txt"})
-_UNDERSTOOD = (
-    "Understood are XGBoost's .ubj and .json files and pickles (also under the name xgboost-model), and scikit-learn's "
-    ".joblib and .pkl files."
-)
+_COLUMN = re.compile(r'\{\n *("name": .*, *)?\n? *("kind": "\w+")\n *\}')
+_LARGEST = 16 << 20  # it has a hash of every file
+Kind = Literal["any", "number", "integer", "boolean", "text", "category", "date"]
+
+
+@dataclass(frozen=True)
+class Column:
+    """One column that the model takes. Without a name it is known by its place."""
+
+    kind: Kind = "any"
+    name: str | None = None
+
+    __pydantic_config__: ClassVar[dict[str, Any]] = {"extra": "forbid", "strict": True}
 
 
 @dataclass(frozen=True)
@@ -37,16 +44,28 @@ class Manifest:
 
     format: int = FORMAT
     framework: str | None = None
+    framework_version: str | None = None  # of the library that saved the model
     model_file: str | None = None  # relative to the artifact's top, with slashes
+    estimator: str | None = None  # the framework's class for the file, such as XGBClassifier
     predict_method: str | None = None
+    inputs: tuple[Column, ...] | None = None
+    input_count: int | None = None  # where that is all that is known of them
+    sha256: dict[str, str] | None = None  # of every file but medley.json itself, by its name
+    memory_bytes: int | None = None  # what the loaded model took of its own
+    load_ms: float | None = None
+    thread_safe: bool | None = None  # its code may answer several requests at a time
+    pinned: bool | None = None  # it should never be unloaded for want of memory
 
+    __pydantic_config__: ClassVar[dict[str, Any]] = {"extra": "forbid", "strict": True, "allow_inf_nan": False}
 
-_KINDS: Mapping[str, tuple[type, str]] = {
-    "format": (int, "a whole number"),
-    "framework": (str, "a text"),
-    "model_file": (str, "a text"),
-    "predict_method": (str, "a text"),
-}
+    def to_json(self) -> str:
+        """What medley.json holds: the fields that are said, as `read` takes them."""
+        said = {name: value for name, value in asdict(self).items() if value is not None}
+        if self.inputs is not None:
+            columns = [{"name": column.name, "kind": column.kind} for column in self.inputs]
+            said["inputs"] = [{name: value for name, value in column.items() if value} for column in columns]
+        text = json.dumps(said, indent=2, ensure_ascii=False)
+        return _COLUMN.sub(r"{\1\2}", text) + "\n"  # a line for each column
 
 
 def read(folder: Path) -> Manifest:
@@ -58,20 +77,24 @@ def read(folder: Path) -> Manifest:
     version = said.get("format", FORMAT)
     if type(version) is int and version > FORMAT:  # before its fields, which this version need not know
         raise InvalidModel(f"{NAME} has the format {version}, and this image knows {FORMAT}: it needs a newer image.")
-    for name, value in said.items():
-        _check_field(name, value)
-    manifest = Manifest(**said)
-    _check_values(manifest)
+    try:
+        manifest = typed.build(Manifest, said)
+    except Mistake as error:
+        space = " " if str(error).startswith(("has ", "lacks ")) else ": "
+        raise InvalidModel(f"{NAME}{space}{error}") from error
+    _check_values(manifest, NAME)
     return manifest
 
 
-def find(folder: Path, required: bool = True) -> Manifest:
+def find(folder: Path, required: bool = True, said: Manifest | None = None) -> Manifest:
     """The manifest with framework and model file. Without `required` (the artifact's own code loads) these may be None,
-    and nothing but a wrong medley.json is an error."""
-    manifest = read(folder)
+    and nothing but a wrong medley.json is an error. `said`: what `read` has given, where that was asked already."""
+    manifest = read(folder) if said is None else said
+    if manifest.model_file is None:
+        manifest = _described(folder, manifest, required)
     if manifest.model_file is not None:
         return _with_framework(folder, manifest, required)
-    candidates = _candidates(folder, manifest.framework)
+    candidates = detection.candidates(folder, manifest.framework)
     if len(candidates) == 1:
         ((model_file, framework),) = candidates.items()
         return replace(manifest, framework=framework, model_file=model_file)
@@ -79,12 +102,12 @@ def find(folder: Path, required: bool = True) -> Manifest:
         return manifest
     if candidates:
         raise InvalidModel(
-            f"The artifact holds several models: {_listed(candidates)}. Pack one, or name one in {NAME}: "
+            f"The artifact holds several models: {detection.listed(candidates)}. Pack one, or name one in {NAME}: "
             f'{{"model_file": "{next(iter(candidates))}"}}.'
         )
     raise InvalidModel(
         f"The artifact holds no model{f' of {manifest.framework}' if manifest.framework else ''} that is understood; "
-        f"it holds {_contents(folder)}. {_UNDERSTOOD}"
+        f"it holds {detection.contents(folder)}. {detection.UNDERSTOOD}"
     )
 
 
@@ -93,7 +116,7 @@ def find(folder: Path, required: bool = True) -> Manifest:
 
 def _parse(path: Path) -> dict[str, Any]:
     if path.stat().st_size > _LARGEST:
-        raise InvalidModel(f"{NAME} is larger than {_LARGEST // 1024} KB, which no manifest is.")
+        raise InvalidModel(f"{NAME} is larger than {_LARGEST >> 20} MB, which no manifest is.")
     try:
         said = json.loads(path.read_bytes(), object_pairs_hook=_without_repeats)
     except (ValueError, RecursionError) as error:
@@ -110,35 +133,23 @@ def _without_repeats(pairs: list[tuple[str, Any]]) -> dict[str, Any]:
     return found
 
 
-def _check_field(name: str, value: Any) -> None:
-    if name not in _KINDS:
-        known = [field.name for field in fields(Manifest)]
-        raise InvalidModel(f"{NAME} has an unknown field {_shown(name)}.{_nearest(name, known)}")
-    kind, description = _KINDS[name]
-    if type(value) is not kind and not (value is None and kind is str):
-        raise InvalidModel(f'{NAME}: "{name}" must be {description}.')
-
-
-def _check_values(manifest: Manifest) -> None:
+def _check_values(manifest: Manifest, source: str) -> None:
     if manifest.format != FORMAT:
-        raise InvalidModel(f'{NAME}: "format" must be {FORMAT}.')
-    _check_choice("framework", manifest.framework, frameworks.FRAMEWORKS)
+        raise InvalidModel(f'{source}: "format" must be {FORMAT}.')
+    _check_choice(source, "framework", manifest.framework, frameworks.FRAMEWORKS)
     methods = [method for framework in frameworks.FRAMEWORKS.values() for method in framework.METHODS]
     if manifest.framework is not None:
         methods = list(frameworks.FRAMEWORKS[manifest.framework].METHODS)
-    _check_choice("predict_method", manifest.predict_method, dict.fromkeys(methods))
-    if manifest.model_file is not None and not _stays_inside(manifest.model_file):
-        raise InvalidModel(f'{NAME}: "model_file" must be a name relative to the top of the artifact, and inside it.')
+    _check_choice(source, "predict_method", manifest.predict_method, dict.fromkeys(methods))
+    for name in (manifest.model_file, *(manifest.sha256 or ())):
+        if name is not None and not _stays_inside(name):
+            field = "model_file" if name == manifest.model_file else "sha256"
+            raise InvalidModel(f'{source}: "{field}" must name files relative to the top of the artifact, inside it.')
 
 
-def _check_choice(name: str, value: str | None, choices: Iterable[str]) -> None:
+def _check_choice(source: str, name: str, value: str | None, choices: Iterable[str]) -> None:
     if value is not None and value not in (known := list(choices)):
-        raise InvalidModel(f'{NAME}: "{name}" is {_shown(value)}.{_nearest(value, known)}')
-
-
-def _nearest(name: str, known: list[str]) -> str:
-    nearest = get_close_matches(name, known, n=1)
-    return (f' Did you mean "{nearest[0]}"?' if nearest else "") + f" Known are: {', '.join(known)}."
+        raise InvalidModel(f'{source}: "{name}" is {shown(value)}.{nearest(value, known)}')
 
 
 def _stays_inside(name: str) -> bool:
@@ -146,7 +157,67 @@ def _stays_inside(name: str) -> bool:
     return bool(path.parts) and not path.is_absolute() and ".." not in path.parts and name.isprintable()
 
 
-# Detection.
+def _first_line(error: BaseException) -> str:
+    return str(error).partition("\n")[0][:200]
+
+
+# Hashes.
+
+
+def hashes(folder: Path) -> dict[str, str]:
+    """The sha256 of every file but medley.json, by name, in the order of names."""
+    return {name: _sha256(folder / name) for name in sorted(_files(folder)) if name != NAME}
+
+
+def verify(folder: Path, manifest: Manifest) -> None:
+    """Where the manifest has hashes: raises InvalidModel unless the files are these, no more and no fewer."""
+    if manifest.sha256 is None:
+        return
+    there = {name for name in _files(folder) if name != NAME}
+    for names, what in (
+        (manifest.sha256.keys() - there, "lacks"),
+        (there - manifest.sha256.keys(), "has, without a hash,"),
+    ):
+        if names:
+            raise InvalidModel(f"The artifact {what} {detection.listed(sorted(names))}: {_PACK_AGAIN}")
+    for name, expected in manifest.sha256.items():
+        if _sha256(folder / name) != expected.lower():
+            raise InvalidModel(f"{shown(name)} is not the file that {NAME} has the sha256 of: {_PACK_AGAIN}")
+
+
+_PACK_AGAIN = f"it was changed after it was packed, or damaged. Pack it again, or leave {NAME} out."
+
+
+def _files(folder: Path) -> Iterator[str]:
+    for place, _, names in os.walk(folder):
+        for name in names:
+            path = Path(place, name)
+            if stat.S_ISREG(path.lstat().st_mode):
+                yield path.relative_to(folder).as_posix()
+
+
+def _sha256(path: Path) -> str:
+    with path.open("rb") as file:
+        return hashlib.file_digest(file, "sha256").hexdigest()
+
+
+# What completes it.
+
+
+def _described(folder: Path, manifest: Manifest, required: bool) -> Manifest:
+    """With what an MLmodel says; what medley.json says goes first."""
+    if (path := detection.described(folder)) is None:
+        return manifest
+    try:
+        said = mlflow.read(path, folder)
+        description = typed.build(Manifest, said)
+        _check_values(description, "MLmodel")
+    except (Mistake, InvalidModel) as error:
+        if not required:
+            return manifest
+        raise InvalidModel(f"MLmodel: {error}") if isinstance(error, Mistake) else error from error
+    mine = {name: getattr(manifest, name) for name in said if getattr(manifest, name) is not None}
+    return replace(manifest, **{name: getattr(description, name) for name in said} | mine)
 
 
 def _with_framework(folder: Path, manifest: Manifest, required: bool) -> Manifest:
@@ -157,49 +228,10 @@ def _with_framework(folder: Path, manifest: Manifest, required: bool) -> Manifes
     except OSError:  # a name that is too long
         inside = False
     if not inside:
-        raise InvalidModel(f'{NAME}: "model_file" is {_shown(manifest.model_file)}, and there is no such file.')
+        raise InvalidModel(f'{NAME}: "model_file" is {shown(manifest.model_file)}, and there is no such file.')
     framework = manifest.framework or frameworks.detect(path)
     if framework is None and required:
         raise InvalidModel(
-            f'{_shown(manifest.model_file)}, the "model_file" of {NAME}, is not understood. {_UNDERSTOOD}'
+            f'{shown(manifest.model_file)}, the "model_file" of {NAME}, is not understood. {detection.UNDERSTOOD}'
         )
     return replace(manifest, framework=framework)
-
-
-def _candidates(folder: Path, framework: str | None) -> dict[str, str]:
-    """The model files to choose from and their frameworks: of those at the top, else in the only folder there."""
-    found = _detected(folder, folder, framework)
-    subfolders = [path for path in _visible(folder) if path.is_dir()]
-    if not found and len(subfolders) == 1:
-        found = _detected(subfolders[0], folder, framework)
-    known = {name: framework for name, framework in found.items() if PurePosixPath(name).name in _KNOWN_NAMES}
-    return known or found
-
-
-def _detected(place: Path, folder: Path, framework: str | None) -> dict[str, str]:
-    files = [path for path in _visible(place) if path.is_file()]
-    found = {path.relative_to(folder).as_posix(): frameworks.detect(path) for path in files}
-    return {name: owner for name, owner in found.items() if owner and framework in (None, owner)}
-
-
-def _visible(folder: Path) -> list[Path]:
-    paths = sorted(path for path in folder.iterdir() if path.name not in _NO_MODELS)
-    return [path for path in paths if not path.name.startswith((".", "__")) and not path.is_symlink()]
-
-
-def _contents(folder: Path) -> str:
-    names = [path.name + ("/" if path.is_dir() else "") for path in sorted(folder.iterdir())]
-    return _listed(names) or "nothing"
-
-
-def _listed(names: Iterable[str]) -> str:
-    shown = [_shown(name) for name in names]
-    return ", ".join(shown[:10]) + (f" and {len(shown) - 10} more" if len(shown) > 10 else "")
-
-
-def _shown(name: str) -> str:
-    return '"' + name[:100].encode(errors="replace").decode() + '"'
-
-
-def _first_line(error: BaseException) -> str:
-    return str(error).partition("\n")[0][:200]

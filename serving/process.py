@@ -21,7 +21,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from serving import batcher, handler, output, usercode
+from serving import batcher, fresh, handler, output, usercode
 from serving.board import IDLE, PREDICTING, READING, WAITING, WRITING, Board
 from serving.errors import MedleyError, PredictionFailed
 from serving.frames import Load, Reader, Request, Response, predict_answer, read_command
@@ -57,8 +57,11 @@ class ModelProcess:
         self._poll = select.epoll()
         self._poll.register(control, select.EPOLLIN)
 
-    def run(self) -> None:
+    def run(self, order: dict[str, Any] | None = None) -> None:
+        """order: the load that this process was started anew for."""
         output.capture()
+        if order is not None:
+            self._load(**order, is_fresh=True)
         while True:
             ready = [descriptor for descriptor, _ in self._poll.poll()]
             if self._control.fileno() in ready and not self._obey():
@@ -86,14 +89,20 @@ class ModelProcess:
                 _reap(order["pid"])
             case "measure":
                 self._say(say="measured", bytes=private_bytes())
+            case "describe":
+                self._describe(descriptors[0])
         return True
 
     def _say(self, **message: object) -> None:
         self._control.send(json.dumps(message).encode())
 
-    def _load(self, name: str, path: str, memory: int) -> None:
+    def _load(self, name: str, path: str, memory: int, is_fresh: bool = False) -> None:
         """`memory`: bytes that the model may take on top of what the process has now."""
         folder = Path(path)
+        if not is_fresh and (clashing := fresh.clashes(folder)):
+            output.record("INFO", f"The model gets an interpreter of its own: code/lib has {', '.join(clashing)}.")
+            order = {"name": name, "path": path, "memory": memory}
+            fresh.start(folder, self._control.fileno(), self._board.fd, self._inherited, order)
         begin = time.perf_counter()
         inherited, options = self._inherited, self._inherited.options
         try:
@@ -112,6 +121,12 @@ class ModelProcess:
         gc.freeze()
         milliseconds = round((time.perf_counter() - begin) * 1000, 3)
         self._say(say="ready", bytes=_touched_bytes(), ms=milliseconds, stackable=self._handler.stackable)
+
+    def _describe(self, descriptor: int) -> None:
+        """Writes what was loaded, as JSON, and closes the descriptor: it may be more than a message holds."""
+        assert self._handler is not None
+        with os.fdopen(descriptor, "w") as pipe:
+            json.dump(self._handler.describe(), pipe)
 
     def _fork(self, control: int, board: int) -> None:
         """A second process of this model, on its own control socket: it shares the pages of what is loaded (L8)."""

@@ -1,34 +1,78 @@
 """What a model takes, and data brought into that form: the number of features, their names, their order.
 
 Flow: decode -> conform -> the model. conform never drops, repeats or guesses a column: what does not fit is BadInput
-with both numbers, or with the names. `numbers` is for a model that takes nothing but numbers, and names the first cell
-that is none. Rows and columns are counted from 1, a CSV header not being a row.
+with both numbers, or with the names. What belongs in the cells is kinds.py's.
 """
 
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import lru_cache
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 import pandas as pd
 import scipy.sparse
 
-from serving.codecs.table import Data, Names, OpenWidth, is_number
-from serving.codecs.words import counted, listed, place, quoted
-from serving.errors import BadInput
+from serving.codecs.table import Data, OpenWidth
+from serving.codecs.words import counted, listed
+from serving.errors import BadInput, InvalidModel
+from serving.kinds import by_place, is_numeric, numbers, of_kinds, values_of
+
+if TYPE_CHECKING:
+    from serving.manifest import Manifest
+
+__all__ = ["Signature", "completed", "conform", "numbers"]
 
 
 @dataclass(frozen=True)
 class Signature:
-    """The columns that a model was trained on, as far as it says: their names in its order, or how many they are."""
+    """The columns that a model was trained on, as far as it says: their names in its order, or how many they are; and
+    what belongs in each, where that is known (manifest.Kind)."""
 
     names: tuple[str, ...] | None = None
     count: int | None = None
+    kinds: tuple[str, ...] | None = None
 
     @property
     def width(self) -> int | None:
         return self.count if self.names is None else len(self.names)
+
+    @property
+    def texts(self) -> frozenset[str | int]:
+        """Names and places of the columns that hold text, whatever it looks like."""
+        kinds = enumerate(self.kinds or ())
+        places = [at for at, kind in kinds if kind == "text"]
+        return frozenset([*places, *(self.names[at] for at in places if self.names)])
+
+
+def completed(signature: Signature, manifest: "Manifest") -> Signature:
+    """What the model says of its columns, with what its manifest says. Raises InvalidModel where they contradict."""
+    inputs = manifest.inputs
+    count = manifest.input_count if inputs is None else len(inputs)
+    if count is None:
+        return signature
+    if signature.width not in (None, count):
+        raise InvalidModel(
+            f"The artifact's description has {counted(count, 'input')}, and the model takes {signature.width}."
+        )
+    if inputs is None:
+        return replace(signature, count=count)
+    kinds: tuple[str, ...] = tuple(column.kind for column in inputs)
+    said = [column.name for column in inputs]
+    names = tuple(name for name in said if name is not None)
+    if len(names) != len(said) or len(set(names)) != len(names):
+        return replace(signature, count=count, kinds=kinds)
+    if signature.names is not None and signature.names != names:
+        kinds = _in_order(dict(zip(names, kinds, strict=True)), signature.names)
+        names = signature.names
+    return Signature(names, count, kinds)
+
+
+def _in_order(kinds: dict[str, str], names: tuple[str, ...]) -> tuple[str, ...]:
+    spelled = {name.replace(" ", "_"): kind for name, kind in kinds.items()} | kinds
+    if unknown := [name for name in names if name not in spelled]:
+        raise InvalidModel(f"The model needs the {_columns(unknown)}, which the artifact's description has not.")
+    return tuple(spelled[name] for name in names)
 
 
 def conform(data: Data, signature: Signature) -> Data:
@@ -36,8 +80,14 @@ def conform(data: Data, signature: Signature) -> Data:
 
     A DataFrame's columns are matched by name, or by place where they are called 0 to n-1. Where the signature has a
     count alone, a DataFrame of numbers and booleans is the float64 array of its values. A libsvm matrix is widened; a
-    sparse matrix gets no names. An empty signature leaves the data as it is. Raises BadInput.
+    sparse matrix gets no names. An empty signature leaves the data as it is. Cells are held against the signature's
+    kinds; dates become pandas' own. Raises BadInput.
     """
+    fitted = _fit(data, signature)
+    return fitted if signature.kinds is None else of_kinds(fitted, signature.kinds)
+
+
+def _fit(data: Data, signature: Signature) -> Data:
     width = signature.width
     if width is None:
         return data
@@ -53,18 +103,6 @@ def conform(data: Data, signature: Signature) -> Data:
     return data
 
 
-def numbers(data: Data) -> Data:
-    """A DataFrame as a float64 array, anything else as it is. BadInput names the first cell that is not a number."""
-    if not isinstance(data, pd.DataFrame):
-        return data
-    if _is_numeric(data):
-        return _values(data)
-    names = None if _by_place(data) else [str(name) for name in data.columns]
-    for at in range(data.shape[1]):
-        _check_numbers(data.iloc[:, at].tolist(), at + 1, names)
-    return _values(data)
-
-
 def _check_width(data: Data, width: int) -> None:
     rows, found = data.shape
     if found != width:
@@ -74,7 +112,7 @@ def _check_width(data: Data, width: int) -> None:
 
 def _counted_frame(data: pd.DataFrame, width: int) -> Data:
     _check_width(data, width)
-    return _values(data) if _is_numeric(data) else data
+    return values_of(data) if is_numeric(data) else data
 
 
 def _named_frame(data: pd.DataFrame, names: tuple[str, ...]) -> pd.DataFrame:
@@ -83,7 +121,10 @@ def _named_frame(data: pd.DataFrame, names: tuple[str, ...]) -> pd.DataFrame:
     given = [str(name) for name in data.columns]
     if set(given) == set(names) and len(given) == len(names):
         return data.set_axis(given, axis=1)[list(names)]
-    if not _by_place(data):
+    joined = [name.replace(" ", "_") for name in given]  # LightGBM writes blanks in names so
+    if set(joined) == set(names) and len(joined) == len(names):
+        return data.set_axis(joined, axis=1)[list(names)]
+    if not by_place(data):
         raise _wrong_names(given, names)
     _check_width(data, len(names))
     return data.set_axis(_index_of(names), axis=1)
@@ -106,28 +147,6 @@ def _without(names: Sequence[str], others: Sequence[str]) -> list[str]:
 
 def _columns(names: Sequence[str]) -> str:
     return f"{'column' if len(names) == 1 else 'columns'} {listed(names)}"
-
-
-def _by_place(data: pd.DataFrame) -> bool:
-    """Whether the columns are called 0 to n-1, be it as text: so pandas writes a frame without names as records."""
-    return [str(name) for name in data.columns] == [str(at) for at in range(data.shape[1])]
-
-
-def _is_numeric(data: pd.DataFrame) -> bool:
-    return all(dtype.kind in "biuf" for dtype in data.dtypes)
-
-
-def _values(data: pd.DataFrame) -> np.ndarray:
-    return np.ascontiguousarray(data.to_numpy(dtype=np.float64))
-
-
-def _check_numbers(cells: Sequence[Any], column: int, names: Names) -> None:
-    texts = [(row, cell) for row, cell in enumerate(cells, 1) if isinstance(cell, str)]
-    for row, cell in texts:
-        if not is_number(cell):
-            raise BadInput(f"{place(row, column, names)}: {quoted(cell)} is not a number.")
-    for row, cell in texts:
-        raise BadInput(f"{place(row, column, names)}: {quoted(cell)} is text. Send the number without quotes.")
 
 
 @lru_cache(maxsize=64)

@@ -57,12 +57,18 @@ def media_type(header: str | None) -> tuple[str, dict[str, str]]:
     return kind, dict(parameters)
 
 
-def decode(body: bytes, content_type: str | None, names: Sequence[str] | None = None) -> Data:
+def decode(
+    body: bytes,
+    content_type: str | None,
+    names: Sequence[str] | None = None,
+    texts: frozenset[str | int] = frozenset(),
+) -> Data:
     """The body as an array or DataFrame, always rows x features (RFC 9110 8.3).
 
     Numbers without names: a C-contiguous float64 array (npy keeps its numeric dtype). With names, or any text: a
     DataFrame with pandas' natural dtypes, empty cells and nulls NaN; without names its columns are 0 to n-1.
-    npz and libsvm: a csr_matrix. `names` are the model's own, where known, to recognise a CSV header.
+    npz and libsvm: a csr_matrix. `names` are the model's own, where known, to recognise a CSV header; `texts` are names
+    and places of columns that hold text, which CSV cannot tell from numbers.
     Raises UnsupportedContentType, BadInput, TooLarge.
     """
     kind, parameters = _media_type(content_type or "")
@@ -71,6 +77,8 @@ def decode(body: bytes, content_type: str | None, names: Sequence[str] | None = 
     except KeyError:
         found = f"The Content-Type {quoted(kind)} cannot be read here." if kind else "The request has no Content-Type."
         raise UnsupportedContentType(f"{found} Send one of: {', '.join(DECODABLE)}.") from None
+    if texts and decoder is decode_csv:
+        return decode_csv(body, parameters, names, texts)
     return decoder(body, parameters, names)
 
 

@@ -43,14 +43,18 @@ _EXACT: dict[str, Any] = {} if _PANDAS >= (3, 1) else {"float_precision": "round
 _HEADER = {"present": True, "absent": False}
 
 
-def decode_csv(body: bytes, parameters: dict[str, str], names: Names) -> Data:
+def decode_csv(
+    body: bytes, parameters: dict[str, str], names: Names, texts: frozenset[str | int] = frozenset()
+) -> Data:
     """Numbers without a header are a float64 array; with names or text it is a DataFrame.
 
     A cell that is empty, or one of the words that pandas reads so (nan, NaN, NA, null, None, ...), is missing: NaN.
-    `names` are the model's own and serve to recognise a header, nothing else.
+    `names` are the model's own and serve to recognise a header, nothing else. The columns in `texts` stay text.
     """
     text = text_of(body, parameters).strip("\r\n")
     header = _header_parameter(parameters)
+    if texts:
+        return _any_cells(text, header, names, texts)
     for read in (_numbers, _named_numbers):
         try:
             return read(text, header, names)
@@ -115,7 +119,7 @@ def _parsed(plain: str, dtype: Any) -> pd.DataFrame:
     return data
 
 
-def _any_cells(text: str, header: bool | None, names: Names) -> Data:
+def _any_cells(text: str, header: bool | None, names: Names, texts: frozenset[str | int] = frozenset()) -> Data:
     rows = _rows(text)
     check_frame_width(len(rows[0]))
     columns = None
@@ -125,7 +129,7 @@ def _any_cells(text: str, header: bool | None, names: Names) -> Data:
         raise BadInput("The body has a header and no rows. Send at least one row.")
     if [] in rows:
         raise BadInput(f"Row {rows.index([]) + 1} is a blank line. Leave it out, or write nan for a missing value.")
-    return from_cells(rows, columns)
+    return from_cells(rows, columns, texts)
 
 
 def _rows(text: str) -> list[list[str]]:
@@ -143,7 +147,8 @@ def _is_header(first: list[str], later: Iterable[list[str]], header: bool | None
     cells = [cell.strip() for cell in first]
     numbers = sum(map(is_number, cells))
     if names:
-        known = sum(map(set(names).__contains__, cells))
+        spelled = {*names, *(cell for cell in cells if cell.replace(" ", "_") in names)}  # as LightGBM writes names
+        known = sum(map(spelled.__contains__, cells))
         return (set(cells) == set(names) and numbers < len(cells)) or (not numbers and 2 * known >= len(cells) > 0)
     if numbers or not MISSING.isdisjoint(cells):
         return False

@@ -82,16 +82,18 @@ def from_values(rows: Sequence[list[Any]], names: Names) -> Data:
     return _frame([_values(column, at, names) for at, column in enumerate(zip(*rows, strict=True), 1)], names)
 
 
-def from_cells(rows: Sequence[list[str]], names: Names) -> Data:
-    """Rows of CSV cells as Data. A cell is missing when pandas would say so, or when it is blank."""
+def from_cells(rows: Sequence[list[str]], names: Names, texts: frozenset[str | int] = frozenset()) -> Data:
+    """Rows of CSV cells as Data. A cell is missing when pandas would say so, or when it is blank. `texts`: names of
+    columns that are text whatever they look like, or places where there are no names."""
     check_widths(rows, names)
     columns = list(zip(*rows, strict=True))
-    if names is None and may_be_numbers(rows[0]):
+    if names is None and not texts and may_be_numbers(rows[0]):
         try:
             return np.column_stack([_floats(cells) for cells in columns])
         except ValueError:
             pass  # there is text, so it is a DataFrame
-    return _frame([_natural(cells) for cells in columns], names)
+    kinds = [_text if key in texts else _natural for key in (range(len(columns)) if names is None else names)]
+    return _frame([kind(cells) for kind, cells in zip(kinds, columns, strict=True)], names)
 
 
 def check_frame_width(width: int) -> None:
@@ -139,6 +141,10 @@ def _floats(cells: Sequence[str]) -> np.ndarray:
     if not is_ordinary("".join(cells)):
         raise ValueError
     return values
+
+
+def _text(cells: Sequence[str]) -> Any:
+    return np.array([math.nan if cell.strip() in MISSING else cell for cell in cells], dtype=object)
 
 
 def _natural(cells: Sequence[str]) -> Any:

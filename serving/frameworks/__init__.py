@@ -5,6 +5,8 @@ order is that of asking, most particular first. No module imports its library be
 the others still serve.
 
     detect(path) -> its name        load(folder, manifest) -> framework and model        of(model) -> framework
+
+Others may add theirs, by an entry point of the group `medley.frameworks` that names such a module.
 """
 
 import importlib.metadata
@@ -17,7 +19,9 @@ import numpy as np
 
 from serving.codecs import Data
 from serving.errors import InvalidModel
-from serving.frameworks import sklearn, xgboost
+from serving.frameworks import catboost, lightgbm, onnx, sklearn, skops, torchscript, xgboost
+from serving.frameworks.loading import Loading
+from serving.frameworks.versions import Watch
 from serving.signature import Signature
 
 if TYPE_CHECKING:
@@ -28,20 +32,34 @@ class Framework(Protocol):
     """What a framework's module offers. Shapes and errors are said in the modules."""
 
     NAME: str
+    LIBRARY: str  # the module that must be there
     DISTRIBUTIONS: tuple[str, ...]  # any of these installs it
     METHODS: tuple[str, ...]  # what predict_method may be; the first is the default
-    PRELOAD: tuple[str, ...]  # modules for the zygote to import; the first is the library itself
+    PRELOAD: tuple[str, ...]  # modules for the zygote to import: none that start threads
+    READS_OLDER: bool  # whether a newer version promises to read an older one's files
 
-    def detect(self, path: Path) -> bool: ...
-    def model_fn(self, path: Path) -> Any: ...
-    def owns(self, model: Any) -> bool: ...
-    def signature(self, model: Any) -> Signature: ...
-    def check_method(self, model: Any, method: str | None) -> None: ...
-    def input_fn(self, data: Data) -> Any: ...
-    def predict_fn(self, data: Any, model: Any, method: str | None = None) -> np.ndarray: ...
+    def detect(self, path: Path, /) -> bool: ...
+    def saved_by(self, path: Path, /) -> str | None: ...
+    def model_fn(self, path: Path, loading: Loading, /) -> Any: ...
+    def owns(self, model: Any, /) -> bool: ...
+    def signature(self, model: Any, /) -> Signature: ...
+    def methods(self, model: Any, /) -> tuple[str, ...]: ...
+    def check_method(self, model: Any, method: str | None, /) -> None: ...
+    def input_fn(self, data: Data, /) -> Any: ...
+    def predict_fn(self, data: Any, model: Any, method: str | None = None, /) -> np.ndarray: ...
 
 
-FRAMEWORKS: dict[str, Framework] = {module.NAME: module for module in (xgboost, sklearn)}
+def _table() -> dict[str, Framework]:
+    """Ours, then others', then scikit-learn, which takes what nobody else does."""
+    ours: list[Framework] = [xgboost, lightgbm, catboost, onnx, torchscript, skops]
+    others: list[Framework] = [point.load() for point in importlib.metadata.entry_points(group=ENTRY_POINTS)]
+    last: list[Framework] = [sklearn]
+    return {framework.NAME: framework for framework in ours + others + last}
+
+
+ENTRY_POINTS = "medley.frameworks"
+FRAMEWORKS: dict[str, Framework] = _table()
+EXTRAS = frozenset({"lightgbm", "catboost", "onnx", "torchscript", "skops"})  # pip install 'medley[NAME]'
 
 
 def detect(path: Path) -> str | None:
@@ -54,14 +72,21 @@ def of(model: Any) -> Framework | None:
     return next((framework for framework in FRAMEWORKS.values() if framework.owns(model)), None)
 
 
-def load(folder: Path, manifest: "Manifest") -> tuple[Framework, Any]:
+def load(folder: Path, manifest: "Manifest", pickles: bool = True, version_skew: str = "warn") -> tuple[Framework, Any]:
     """The model that the manifest names, and the framework that predicts with it: a pickle's may be another than was
-    detected. Raises InvalidModel, OutOfMemory."""
+    detected. pickles: whether one may be loaded. version_skew: allow, warn or refuse. Raises InvalidModel, OutOfMemory.
+    """
     assert manifest.framework is not None, "manifest.find answers with both, or raises"
     assert manifest.model_file is not None
     framework = FRAMEWORKS[manifest.framework]
     _check_installed(framework)
-    model = framework.model_fn(folder / manifest.model_file)
+    path = folder / manifest.model_file
+    if not path.stat().st_size:
+        raise InvalidModel("The model file is empty: 0 bytes.")
+    with Watch(version_skew) as watch:
+        for saved in (manifest.framework_version, framework.saved_by(path)):
+            watch.saw(framework.DISTRIBUTIONS[-1], saved, version(framework), framework.READS_OLDER)
+        model = framework.model_fn(path, Loading(manifest.estimator, pickles, version_skew))
     if (owner := of(model)) is None:
         raise InvalidModel(
             f"The model file holds a {type(model).__name__}, which none of the frameworks here predicts with. "
@@ -72,10 +97,11 @@ def load(folder: Path, manifest: "Manifest") -> tuple[Framework, Any]:
 
 def installed() -> dict[str, str]:
     """Name and version of the frameworks whose library is here."""
-    return {name: version for name, framework in FRAMEWORKS.items() if (version := _version(framework))}
+    return {name: found for name, framework in FRAMEWORKS.items() if (found := version(framework))}
 
 
-def _version(framework: Framework) -> str | None:
+def version(framework: Framework) -> str | None:
+    """Of the library that is here; None where there is none."""
     for distribution in framework.DISTRIBUTIONS:
         try:
             return importlib.metadata.version(distribution)
@@ -84,10 +110,19 @@ def _version(framework: Framework) -> str | None:
     return None
 
 
+def is_installed(framework: Framework) -> bool:
+    """Without importing it."""
+    if framework.LIBRARY in sys.modules:
+        return sys.modules[framework.LIBRARY] is not None
+    return importlib.util.find_spec(framework.LIBRARY) is not None
+
+
 def _check_installed(framework: Framework) -> None:
-    library = framework.PRELOAD[0]
-    if sys.modules.get(library) is None and importlib.util.find_spec(library) is None:
-        raise InvalidModel(
-            f"{framework.NAME} is not installed in this image; here are: {', '.join(installed()) or 'none'}. "
-            f"Add {framework.DISTRIBUTIONS[0]} to the image, or to code/lib of the artifact."
-        )
+    if is_installed(framework):
+        return
+    command = f"pip install 'medley[{framework.NAME}]'"
+    how = f"Install it ({command})" if framework.NAME in EXTRAS else f"Add {framework.DISTRIBUTIONS[0]}"
+    raise InvalidModel(
+        f"{framework.NAME} is not installed in this image; here are: {', '.join(installed()) or 'none'}. "
+        f"{how} in the image, or put it into code/lib of the artifact."
+    )

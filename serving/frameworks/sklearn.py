@@ -2,26 +2,14 @@
 
     model_fn(path) -> unpickle -> on_one_thread        predict_fn(data, model, method) -> one row out for each row in
 
-scikit-learn takes what no other framework owns, so it is the last to be asked. Pickles are its format, so what all
-frameworks need of them is here: `pickled_class` looks at one without running it; `unpickle` runs it, and that is
-running code. Artifacts are code anyway; request bodies never come here.
+scikit-learn takes what no other framework owns, so it is the last to be asked.
 
 Rows reach the model as those did that it was fitted on: a DataFrame where it knows column names, an array where it
 does not, a list of texts where its first step reads documents.
 """
 
-import bz2
-import io
-import lzma
-import mmap
-import pickle
-import pickletools
 import re
-import struct
-import sys
-import zlib
-from collections import deque
-from collections.abc import Callable, Iterable, Iterator
+from collections.abc import Iterable
 from pathlib import Path
 from typing import Any
 
@@ -30,39 +18,32 @@ import pandas as pd
 import scipy.sparse
 
 from serving.codecs import Data
+from serving.codecs.words import place
 from serving.errors import BadInput, InvalidModel
+from serving.frameworks.loading import DEFAULT, Loading
+from serving.frameworks.pickles import DAMAGED, pickle_start, pickled_class, unpickle
+from serving.kinds import by_place
 from serving.signature import Signature
 
 NAME = "sklearn"
-DISTRIBUTIONS = ("scikit-learn",)
-METHODS = ("predict", "predict_proba", "predict_log_proba", "decision_function", "transform")
+LIBRARY = "sklearn"
+READS_OLDER = False
+DISTRIBUTIONS: tuple[str, ...] = ("scikit-learn",)
+METHODS: tuple[str, ...] = ("predict", "predict_proba", "predict_log_proba", "decision_function", "transform")
 
 # The families that people's pickles are made of. `import sklearn` takes 0.9 s (scipy.stats, mostly), all these 0.15 s.
 _FAMILIES = """calibration cluster compose cross_decomposition decomposition discriminant_analysis dummy ensemble
     feature_extraction.text feature_selection gaussian_process impute isotonic kernel_approximation kernel_ridge
     linear_model mixture model_selection multiclass multioutput naive_bayes neighbors neural_network pipeline
     preprocessing random_projection svm tree"""
-PRELOAD = ("sklearn", *(f"sklearn.{family}" for family in _FAMILIES.split()))
+PRELOAD: tuple[str, ...] = ("sklearn", *(f"sklearn.{family}" for family in _FAMILIES.split()))
 
 _SUFFIXES = (".joblib", ".pkl", ".pickle", ".sav")
 _PLAIN_DATA = ("", "builtins", "collections", "datetime", "joblib", "numpy", "pandas", "scipy")
 _SCALARS = (str, int, float, np.generic)
 _VOCABULARY = 1000  # as many plain values are words or bins, and need not be searched for estimators
-_PEEK = 1 << 20  # bytes of a file
-_PEEK_INSIDE = 1 << 16  # bytes of what it unpacks to
-_DECOMPRESSORS: dict[bytes, Callable[[], Any]] = {
-    b"\x1f\x8b": lambda: zlib.decompressobj(31),
-    b"\x78": zlib.decompressobj,
-    b"BZh": bz2.BZ2Decompressor,
-    b"\xfd7zXZ": lzma.LZMADecompressor,
-    b"\x5d\x00": lzma.LZMADecompressor,
-}
-_DAMAGED = (EOFError, zlib.error, lzma.LZMAError, pickle.UnpicklingError)
-_NOT_THERE = (
-    re.compile(r"Can't get attribute '(?P<name>[\w.]+)' on <module '(?P<module>[\w.]+)'"),
-    re.compile(r"module '(?P<module>[\w.]+)' has no attribute '(?P<name>\w+)'"),
-)
-_LIBRARIES = {"sklearn": "scikit-learn", "xgboost": "XGBoost", "numpy": "NumPy", "scipy": "SciPy", "pandas": "pandas"}
+_VERSION = re.compile(rb"_sklearn_version(?:\x94|q.)?(?:\x8c(.)|X(.)\0\0\0)", re.DOTALL)  # and a text of that length
+_QUOTED = re.compile(r"'([^']*)'|\"([^\"]*)\"")
 _REQUESTS_FAULT = re.compile("could not convert string|Input X contains|Found unknown categor")
 
 
@@ -74,9 +55,20 @@ def detect(path: Path) -> bool:
     return found.partition(".")[0] not in _PLAIN_DATA
 
 
-def model_fn(path: Path) -> Any:
+def saved_by(path: Path) -> str | None:
+    """What an estimator near the pickle's start says; scikit-learn itself warns of the others as they load."""
+    try:
+        start = pickle_start(path)
+    except DAMAGED:
+        return None  # it will not load either
+    if not (found := _VERSION.search(start)):
+        return None
+    return start[found.end() : found.end() + (found[1] or found[2])[0]].decode("ascii", "replace")
+
+
+def model_fn(path: Path, loading: Loading = DEFAULT) -> Any:
     """The object in a joblib or pickle file. Raises InvalidModel."""
-    return on_one_thread(unpickle(path))
+    return on_one_thread(unpickle(path, loading))
 
 
 def owns(model: Any) -> bool:
@@ -96,9 +88,13 @@ def signature(model: Any) -> Signature:
 
 def check_method(model: Any, method: str | None) -> None:
     """Raises InvalidModel where the model has no such method."""
-    offered = [name for name in METHODS if callable(getattr(model, name, None))]
+    offered = methods(model)
     if method is not None and method not in offered:
         raise no_such_method(model, method, offered)
+
+
+def methods(model: Any) -> tuple[str, ...]:
+    return tuple(name for name in METHODS if callable(getattr(model, name, None)))
 
 
 def no_such_method(model: Any, method: str, offered: Iterable[str]) -> InvalidModel:
@@ -125,9 +121,26 @@ def predict_fn(data: Any, model: Any, method: str | None = None) -> np.ndarray:
         output = predict(_as_fitted(data, model) if getattr(data, "ndim", 0) == 2 else data)
     except ValueError as error:
         if _REQUESTS_FAULT.search(str(error)):
-            raise BadInput(f"The model cannot use a value: {str(error).partition(chr(10))[0][:200]}") from error
+            reason = str(error).partition("\n")[0][:200]
+            raise BadInput(f"{_place_of(data, str(error))}The model cannot use a value: {reason}") from error
         raise
     return _as_rows(output)
+
+
+def _place_of(data: Any, reason: str) -> str:
+    """Where the value stands that scikit-learn speaks of, where it can be found: `Row 2, column 1 ("age"): `."""
+    if not isinstance(data, np.ndarray | pd.DataFrame) or data.ndim != 2:
+        return ""
+    if "contains NaN" in reason:
+        wrong = pd.isna(data) if isinstance(data, np.ndarray) else data.isna().to_numpy()
+    else:
+        quoted = {word for pair in _QUOTED.findall(reason) for word in pair if word}
+        wrong = np.vectorize(lambda cell: str(cell) in quoted, otypes=[bool])(np.asarray(data, dtype=object))
+    if not wrong.any():
+        return ""
+    row, column = (int(at) for at in np.argwhere(wrong)[0])
+    names = [str(name) for name in data.columns] if isinstance(data, pd.DataFrame) and not by_place(data) else None
+    return f"{place(row + 1, column + 1, names)}: "
 
 
 def _reads_documents(model: Any) -> bool:
@@ -187,94 +200,3 @@ def on_one_thread(model: Any) -> Any:
                 item.n_jobs = 1
             to_see.extend(attributes.values())
     return model
-
-
-# Pickles.
-
-
-def pickled_class(path: Path) -> str | None:
-    """`module.Class` of the first class in a pickle, compressed or not; "" if it names none; None if it is no pickle.
-
-    Reads the start of the file, and runs nothing of it.
-    """
-    with path.open("rb") as file:
-        content = file.read(_PEEK)
-    try:
-        for magic, decompressor in _DECOMPRESSORS.items():
-            if content.startswith(magic):
-                content = decompressor().decompress(content, _PEEK_INSIDE)
-                break
-        if not content.startswith(b"\x80"):
-            return None
-        return next(_classes(content[:_PEEK_INSIDE]), "")
-    except (*_DAMAGED, ValueError, IndexError, OSError, struct.error):
-        return "" if len(content) >= _PEEK_INSIDE else None  # it goes on after the part read here; it is broken
-
-
-def _classes(content: bytes) -> Iterator[str]:
-    """The classes that a pickle names, in their order."""
-    recent: deque[str | None] = deque([None, None], maxlen=2)
-    memo: dict[int, str | None] = {}
-    argument: Any
-    for opcode, argument, _ in pickletools.genops(io.BytesIO(content)):
-        if opcode.name == "GLOBAL":
-            yield str(argument).replace(" ", ".", 1)
-        elif opcode.name == "STACK_GLOBAL":
-            yield ".".join(map(str, recent))
-        elif opcode.name == "MEMOIZE":
-            memo[len(memo)] = recent[-1]
-        elif opcode.name.endswith("PUT"):
-            memo[argument] = recent[-1]
-        elif opcode.name.endswith("GET"):
-            recent.append(memo.get(argument))
-        elif opcode.name not in ("PROTO", "FRAME"):
-            recent.append(argument if isinstance(argument, str) else None)
-
-
-def unpickle(path: Path) -> Any:
-    """Loads a joblib or pickle file, which runs what is in it. Raises InvalidModel (MemoryError stays what it is)."""
-    if not path.stat().st_size:
-        raise InvalidModel("The model file is empty: 0 bytes.")
-    try:
-        return _load(path)
-    except MemoryError:
-        raise
-    except _DAMAGED as error:
-        raise InvalidModel("The model file is cut short or damaged: its pickle does not end well.") from error
-    except (ImportError, AttributeError) as error:
-        raise _not_there(error) from error
-    except Exception as error:
-        # A pickle runs what it likes, which raises what it likes: mostly a library about another version's file.
-        if pickled_class(path) is None:
-            raise InvalidModel("The model file is damaged, or is no pickle.") from error
-        raise InvalidModel(f"Unpickling the model file raised {type(error).__name__}. {_versions()}") from error
-
-
-def _load(path: Path) -> Any:
-    """joblib's own files by joblib; plain pickles by pickle, which is in C: 100 trees in 3 ms instead of 18."""
-    import joblib
-
-    with path.open("rb") as file:
-        with mmap.mmap(file.fileno(), 0, access=mmap.ACCESS_READ) as content:
-            plain = content[:1] == b"\x80" and content.find(b"joblib.numpy_pickle") < 0
-        return pickle.load(file) if plain else joblib.load(path)  # noqa: S301  an artifact is code anyway
-
-
-def _not_there(error: ImportError | AttributeError) -> InvalidModel:
-    """What the pickle looked for in vain, and where to put it."""
-    found = next(filter(None, (pattern.search(str(error)) for pattern in _NOT_THERE)), None)
-    name, module = (found["name"], found["module"]) if found else (None, getattr(error, "name", None) or "")
-    what = f"{name!r} of the module {module!r}" if name else f"the module {module!r}"
-    if module.endswith("__main__"):  # an error shows it as `package.__main__` where that was started with -m
-        return InvalidModel(
-            f"The model file needs {name!r}, which was defined in the script or notebook that saved it. Move it to a "
-            "module of its own, save the model again, and put that module into code/ of the artifact."
-        )
-    if not module or module.partition(".")[0] in _LIBRARIES:
-        return InvalidModel(f"The model file needs {what if module else 'something'} that is not there. {_versions()}")
-    return InvalidModel(f"The model file needs {what}, not in this image. Put its code into code/ of the artifact.")
-
-
-def _versions() -> str:
-    here = [f"{name} {sys.modules[module].__version__}" for module, name in _LIBRARIES.items() if module in sys.modules]
-    return f"It was probably saved with other versions than those here: {', '.join(here)}."

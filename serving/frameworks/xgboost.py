@@ -24,14 +24,18 @@ import scipy.sparse
 
 from serving.codecs import Data
 from serving.errors import BadInput, InvalidModel, OutOfMemory
-from serving.frameworks.sklearn import no_such_method, on_one_thread, pickled_class, unpickle
+from serving.frameworks.loading import DEFAULT, Loading
+from serving.frameworks.pickles import pickled_class, unpickle
+from serving.frameworks.sklearn import no_such_method, on_one_thread
 from serving.frameworks.xgboost_dense import Predict, matrix, predictor
 from serving.signature import Signature, conform, numbers
 
 NAME = "xgboost"
-DISTRIBUTIONS = ("xgboost-cpu", "xgboost")
-METHODS = ("predict", "predict_proba", "margin")
-PRELOAD = ("xgboost", "xgboost.sklearn")
+LIBRARY = "xgboost"
+READS_OLDER = True
+DISTRIBUTIONS: tuple[str, ...] = ("xgboost-cpu", "xgboost")
+METHODS: tuple[str, ...] = ("predict", "predict_proba", "margin")
+PRELOAD: tuple[str, ...] = ("xgboost", "xgboost.sklearn")
 
 _SAGEMAKERS_NAME = "xgboost-model"
 _SUFFIXES = (".ubj", ".xgb", ".bst")
@@ -40,6 +44,9 @@ _UBJSON = re.compile(rb"\{[iUIlL].{1,8}learner\{", re.DOTALL)
 _JSON = re.compile(rb'\s*\{.*?"learner"\s*:\s*\{', re.DOTALL)
 # Up to XGBoost 3.0: 136 bytes of numbers, then the names of the objective and of the booster, each after its length.
 _OLD_BINARY = re.compile(rb"(?:binf)?.{136}[\3-\x40]\0{7}[a-z0-9:_]+[\4-\x08]\0{7}(?:gbtree|gblinear|dart)", re.DOTALL)
+_TAIL = 512
+_JSON_VERSION = re.compile(rb'"version"\s*:\s*\[([\d,\s]+)\]\s*\}\s*$')
+_UBJSON_VERSION = re.compile(rb"version\[#L.{8}((?:i.){3})\}$", re.DOTALL)
 _UNKNOWN_CATEGORY = re.compile(r"category not in the training set for the (\d+)\w* .*?: `(.*)`")
 _SAVE_AGAIN = 'save it with booster.save_model("model.ubj") by the XGBoost that made it'
 
@@ -69,15 +76,31 @@ def detect(path: Path) -> bool:
     return (pickled_class(path) or "").startswith("xgboost.")
 
 
-def model_fn(path: Path) -> Any:
-    """The booster in a UBJSON or JSON file, or whatever is in a pickle. Raises InvalidModel, OutOfMemory."""
+def saved_by(path: Path) -> str | None:
+    """The version of XGBoost, which is the last thing in its files."""
+    with path.open("rb") as file:
+        file.seek(max(0, path.stat().st_size - _TAIL))
+        end = file.read()
+    if found := _JSON_VERSION.search(end):
+        return ".".join(part.strip() for part in found[1].decode().split(","))
+    if found := _UBJSON_VERSION.search(end):
+        return ".".join(str(number) for number in found[1][1::2])
+    return None
+
+
+def model_fn(path: Path, loading: Loading = DEFAULT) -> Any:
+    """The booster in a UBJSON or JSON file, in `loading.estimator` where that is said, or whatever is in a pickle.
+    Raises InvalidModel, OutOfMemory."""
     with path.open("rb") as file:
         start = file.read(_PEEK)
     if not start:
         raise InvalidModel("The model file is empty: 0 bytes.")
     if _OLD_BINARY.match(start):
         raise InvalidModel(f"The model file is in the binary format that XGBoost gave up in 3.1: {_SAVE_AGAIN}.")
-    return on_one_thread(_booster(path) if start.lstrip().startswith(b"{") else unpickle(path))
+    if not start.lstrip().startswith(b"{"):
+        return on_one_thread(unpickle(path, loading))
+    booster = _booster(path)
+    return on_one_thread(booster if loading.estimator in (None, "Booster") else _estimator(booster, loading.estimator))
 
 
 def owns(model: Any) -> bool:
@@ -94,9 +117,13 @@ def signature(model: Any) -> Signature:
 
 def check_method(model: Any, method: str | None) -> None:
     """Raises InvalidModel where the model has no such method; margin is both kinds' own."""
-    offered = [name for name in METHODS if name == "margin" or hasattr(model, name)]
+    offered = methods(model)
     if method is not None and method not in offered:
         raise no_such_method(model, method, offered)
+
+
+def methods(model: Any) -> tuple[str, ...]:
+    return tuple(name for name in METHODS if name == "margin" or hasattr(model, name))
 
 
 def input_fn(data: Data) -> Any:
@@ -147,6 +174,21 @@ def _booster(path: Path) -> Any:
             f"The model file is damaged, or of a newer XGBoost than {xgboost.__version__}, which is here."
         ) from error
     return booster
+
+
+def _estimator(booster: Any, name: str | None) -> Any:
+    """One of XGBoost's scikit-learn classes, around a booster that one of them has saved."""
+    import xgboost
+
+    kind = getattr(xgboost, name or "", None)
+    if not (isinstance(kind, type) and issubclass(kind, xgboost.XGBModel)):
+        raise InvalidModel(f'"estimator" is "{name}", which is none of XGBoost\'s: XGBClassifier or XGBRegressor, say.')
+    model = kind()
+    try:
+        model.load_model(booster.save_raw("ubj"))
+    except (TypeError, ValueError) as error:  # a regressor's file for a classifier
+        raise InvalidModel(f'"estimator" is "{name}", and the model file is of another kind.') from error
+    return model
 
 
 def _booster_of(model: Any) -> Any:

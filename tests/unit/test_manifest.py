@@ -130,7 +130,7 @@ def test_without_medley_json_the_defaults_hold(tmp_path: Path) -> None:
         ({"framwork": "xgboost"}, 'unknown field "framwork". Did you mean "framework"? Known are: format, framework,'),
         ({"zzz": 1}, 'unknown field "zzz". Known are: format'),
         ({"framework": "scikit-learn"}, '"framework" is "scikit-learn". Did you mean "sklearn"?'),
-        ({"framework": "tensorflow"}, '"framework" is "tensorflow". Known are: xgboost, sklearn.'),
+        ({"framework": "tensorflow"}, '"framework" is "tensorflow". Known are: xgboost, lightgbm'),
         ({"framework": 3}, '"framework" must be a text'),
         ({"format": True}, '"format" must be a whole number'),
         ({"format": 0}, '"format" must be 1'),
@@ -163,7 +163,7 @@ def test_a_wrong_medley_json_is_refused_by_its_field(tmp_path: Path, said: dict[
         (b"[]", "must be an object"),
         (b'{"format": 1, "format": 1}', "a field is there twice"),
         (b'{"format": ' + b"9" * 5000 + b"}", "is not JSON"),
-        (b" " * 70_000, "larger than 64 KB"),
+        (b" " * (17 << 20), "larger than 16 MB"),
     ],
 )
 def test_what_is_no_manifest_is_refused(tmp_path: Path, content: bytes, sentence: str) -> None:

@@ -13,7 +13,7 @@ ARROWS = {
     "container.endpoint": ("container.endpoint", "serving.artifact", "serving.errors"),
     "container": ("container", "serving"),
     "serving": ("serving",),
-    "pipeline": ("pipeline", "serving.artifact", "serving.manifest", "serving.errors"),
+    "pipeline": ("pipeline", "serving.artifact", "serving.manifest", "serving.errors", "serving.inspection"),
 }
 
 

@@ -1,0 +1,163 @@
+"""A folder, checked and measured, as the artifact that is served.
+
+    staged     a copy: what is packed is what was checked, and the folder's own files stay as they are
+    vendored   code/requirements.txt -> code/lib (vendor.py)
+    judged     loaded as the container loads it, and asked a sample (judge.py); what it would refuse is refused here
+    described  medley.json, with what was measured and the hash of every file
+    packed     byte for byte the same for the same files (serving.artifact)
+
+What was measured differs each time. So medley.json is written into the folder too, and what it says of the very same
+files holds: the next pack gives the same bytes.
+"""
+
+import os
+import shutil
+import tempfile
+from collections.abc import Callable
+from dataclasses import dataclass, replace
+from pathlib import Path
+from typing import Any
+
+from pipeline.judge import Judge
+from pipeline.vendor import vendor
+from serving import artifact, manifest
+from serving.errors import InvalidModel
+from serving.manifest import NAME, Column, Manifest
+
+_LINKED_FROM = 16 << 20  # bytes: larger files are linked into the staging folder where that can be
+_WIDEST = 2_000  # columns that medley.json lists
+
+
+@dataclass(frozen=True)
+class Packed:
+    """What was written, and what came of the check."""
+
+    archive: Path
+    sha256: str
+    bytes: int
+    manifest: Manifest
+    report: dict[str, Any]
+    vendored: tuple[str, ...]
+
+
+def pack(
+    folder: Path,
+    archive: Path,
+    judge: Judge | None = None,
+    sample: Path | None = None,
+    content_type: str | None = None,
+    step: Callable[[str], None] = lambda _: None,
+) -> Packed:
+    """Checks `folder` and writes `archive`. Raises InvalidModel for what the container would refuse, JudgeFailed.
+    step: is told what is going on."""
+    judge = judge or Judge()
+    with tempfile.TemporaryDirectory(prefix="medley-pack-") as place:
+        os.chmod(place, 0o755)  # noqa: S103  a model process has a uid of its own
+        staged = Path(place) / "model"
+        _stage(folder, staged, archive)
+        before = manifest.read(staged)
+        step("Vendoring its requirements")
+        vendored = vendor(staged, judge)
+        step("Hashing its files")
+        hashes = manifest.hashes(staged)
+        kept = _kept(before, hashes)
+        _write(staged, replace(kept, sha256=hashes))
+        step("Loading it as the container does")
+        report = _judged(judge, staged, sample, content_type)
+        described = _described(kept, report, hashes)
+        _write(staged, described)
+        step("Packing it")
+        digest = artifact.pack(staged, archive)
+        _write_back(folder, described)
+    return Packed(archive, digest, archive.stat().st_size, described, report, tuple(vendored))
+
+
+def _stage(folder: Path, staged: Path, archive: Path) -> None:
+    """Without what is never packed, and what multi-model-server would take orders from."""
+    if not folder.is_dir():
+        raise InvalidModel(f"{folder} is no folder.")
+
+    def left_out(place: str, names: list[str]) -> list[str]:
+        paths = {name: (Path(place, name), Path(place, name).relative_to(folder)) for name in names}
+        return [name for name, (path, inner) in paths.items() if path == archive or artifact.is_left_out(inner.parts)]
+
+    shutil.copytree(folder, staged, symlinks=True, ignore=left_out, copy_function=_copy)
+    staged.chmod(0o755)
+
+
+def _copy(source: str, target: str) -> str:
+    if os.path.getsize(source) >= _LINKED_FROM and not os.path.islink(source):
+        try:
+            os.link(source, target)
+            return target
+        except OSError:
+            pass  # another file system
+    return str(shutil.copy2(source, target, follow_symlinks=False))
+
+
+def _kept(before: Manifest, hashes: dict[str, str]) -> Manifest:
+    """What an earlier medley.json says: all of it while the files are the same, or where it was written by hand; of
+    other files, what a person has decided."""
+    if before.sha256 is None or before.sha256 == hashes:
+        return before
+    return Manifest(
+        estimator=before.estimator,
+        predict_method=before.predict_method,
+        thread_safe=before.thread_safe,
+        pinned=before.pinned,
+    )
+
+
+def _write(staged: Path, said: Manifest) -> None:
+    (staged / NAME).unlink(missing_ok=True)
+    (staged / NAME).write_text(said.to_json())
+
+
+def _judged(judge: Judge, staged: Path, sample: Path | None, content_type: str | None) -> dict[str, Any]:
+    report = judge.check(staged, sample, content_type)
+    if error := report.get("error"):
+        raise InvalidModel(str(error["message"]))
+    return report
+
+
+def _described(kept: Manifest, report: dict[str, Any], hashes: dict[str, str]) -> Manifest:
+    """What is said already goes first: it was measured, or is a person's word."""
+    model = report["model"]
+    count = model["count"] or len((report.get("sample") or {}).get("columns") or ()) or None
+    inputs = kept.inputs or _inputs(report, count)
+    return replace(
+        kept,
+        framework=kept.framework or model["format"],
+        framework_version=kept.framework_version or model["saved_by"] or model["framework_version"],
+        model_file=kept.model_file or model["model_file"],
+        predict_method=kept.predict_method or model["predict_method"],
+        estimator=kept.estimator or model["estimator"],
+        inputs=inputs,
+        input_count=kept.input_count or (count if inputs is None else None),
+        sha256=hashes,
+        memory_bytes=kept.memory_bytes or report["memory_bytes"],
+        load_ms=kept.load_ms or report["load_ms"],
+        thread_safe=kept.thread_safe if kept.thread_safe is not None else False,
+        pinned=kept.pinned if kept.pinned is not None else False,
+    )
+
+
+def _inputs(report: dict[str, Any], count: int | None) -> tuple[Column, ...] | None:
+    """Names from the model, kinds from the model or from the sample, where that is about the same columns."""
+    model, sampled = report["model"], (report.get("sample") or {}).get("columns")
+    names, kinds = model["names"], model["kinds"]
+    if count is None or count > _WIDEST or (names is None and kinds is None and not sampled):
+        return None
+    if kinds is None and sampled and len(sampled) == count:
+        by_name = {column.get("name"): column["kind"] for column in sampled}
+        places = [column["kind"] for column in sampled]
+        kinds = [by_name.get(name, "any") for name in names] if names and None not in by_name else places
+    kinds = kinds or ["any"] * count
+    return tuple(Column(kind, name) for kind, name in zip(kinds, names or [None] * count, strict=True))
+
+
+def _write_back(folder: Path, described: Manifest) -> None:
+    try:
+        _write(folder, described)
+    except OSError:
+        pass  # a folder that cannot be written to is packed all the same

@@ -1,0 +1,72 @@
+"""`medley pack`: the words of the command, and what it shows. What it does is in pack.py."""
+
+import importlib
+import sys
+from pathlib import Path
+from typing import Any
+
+from rich import box
+from rich.console import Console
+from rich.table import Table
+
+from pipeline.judge import Judge, JudgeFailed
+from pipeline.pack import Packed, pack
+from serving.errors import MedleyError
+
+
+def run(
+    folder: Path | None,
+    output: Path | None,
+    sample: Path | None,
+    content_type: str | None,
+    image: str | None,
+    from_estimator: str | None,
+) -> int:
+    """The exit status: 0 packed, 1 refused, 2 not understood."""
+    console, errors = Console(), Console(stderr=True)
+    if (folder is None) == (from_estimator is None):
+        errors.print("Say a FOLDER, or --from-estimator MODULE:NAME: one of them.")
+        return 2
+    try:
+        with console.status("Packing") as status:
+            if from_estimator is not None:
+                packed = _from_estimator(from_estimator, output, sample, image)
+            else:
+                assert folder is not None
+                archive = (output or folder.resolve().with_name(f"{folder.resolve().name}.tar.gz")).resolve()
+                packed = pack(folder.resolve(), archive, Judge(image), sample, content_type, status.update)
+    except (MedleyError, JudgeFailed) as error:
+        errors.print(f"[red]Not packed.[/] {error}", highlight=False, soft_wrap=True)
+        return 1
+    console.print(_table(packed))
+    for warning in packed.report["warnings"]:
+        console.print(f"[yellow]Warning:[/] {warning}", highlight=False, soft_wrap=True)
+    return 0
+
+
+def _from_estimator(place: str, output: Path | None, sample: Path | None, image: str | None) -> Packed:
+    import medley
+
+    module, _, name = place.partition(":")
+    sys.path.insert(0, "")
+    model: Any = getattr(importlib.import_module(module), name or "model")
+    return medley.pack(model, output or f"{name or 'model'}.tar.gz", sample=sample, image=image)
+
+
+def _table(packed: Packed) -> Table:
+    manifest = packed.manifest
+    inputs = manifest.input_count if manifest.inputs is None else len(manifest.inputs)
+    rows = {
+        "framework": f"{manifest.framework or 'own code'} {manifest.framework_version or ''}",
+        "model": f"{packed.report['model']['model']}, {manifest.model_file or 'by model_fn'}",
+        "inputs": "not known" if inputs is None else str(inputs),
+        "loads in": f"{manifest.load_ms or 0:,.0f} ms",
+        "takes": f"{(manifest.memory_bytes or 0) / (1 << 20):,.1f} MB",
+        "vendored": ", ".join(packed.vendored) or "nothing",
+        "sample": (packed.report.get("sample") or {}).get("body", "none")[:200],
+        "sha256": packed.sha256,
+    }
+    table = Table(box=box.SIMPLE, show_header=False, title=f"{packed.archive.name}: {packed.bytes / 1024:,.0f} KB")
+    for name, value in rows.items():
+        table.add_row(name, value, style=None)
+    return table

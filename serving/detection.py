@@ -1,0 +1,62 @@
+"""Which model an artifact holds, where nobody has said: by the names and the starts of its files.
+
+    candidates(folder, framework) -> {file: framework}     those at the top, else in the only folder there
+    described(folder) -> the MLmodel file of an MLflow model, at the same places
+
+Detection never guesses between two models, and never looks into code/. No file is run, and no library is asked.
+"""
+
+from collections.abc import Iterable
+from pathlib import Path, PurePosixPath
+
+from serving import frameworks
+from serving.typed import shown
+
+_SUFFIXES = "ubj json xgb bst txt lgb cbm cb onnx pt pth skops joblib pkl pickle sav"
+_KNOWN_NAMES = frozenset({"xgboost-model"} | {f"model.{suffix}" for suffix in _SUFFIXES.split()})
+_NO_MODELS = frozenset({"medley.json", "code", "requirements.txt"})
+_MLMODEL = "MLmodel"
+UNDERSTOOD = (
+    "Understood are XGBoost's .ubj and .json files, LightGBM's .txt, CatBoost's .cbm and .json, ONNX, TorchScript's "
+    ".pt, .skops, joblib and pickle files (also under the name xgboost-model), and the folders that MLflow writes."
+)
+
+
+def candidates(folder: Path, framework: str | None) -> dict[str, str]:
+    """The model files to choose from and their frameworks; one with a model's usual name goes before the others."""
+    for place in _places(folder):
+        if found := _detected(place, folder, framework):
+            known = {name: owner for name, owner in found.items() if PurePosixPath(name).name in _KNOWN_NAMES}
+            return known or found
+    return {}
+
+
+def described(folder: Path) -> Path | None:
+    return next((place / _MLMODEL for place in _places(folder) if (place / _MLMODEL).is_file()), None)
+
+
+def _places(folder: Path) -> list[Path]:
+    subfolders = [path for path in _visible(folder) if path.is_dir()]
+    return [folder, *subfolders] if len(subfolders) == 1 else [folder]
+
+
+def _detected(place: Path, folder: Path, framework: str | None) -> dict[str, str]:
+    files = [path for path in _visible(place) if path.is_file()]
+    found = {path.relative_to(folder).as_posix(): frameworks.detect(path) for path in files}
+    return {name: owner for name, owner in found.items() if owner and framework in (None, owner)}
+
+
+def _visible(folder: Path) -> list[Path]:
+    paths = sorted(path for path in folder.iterdir() if path.name not in _NO_MODELS)
+    return [path for path in paths if not path.name.startswith((".", "__")) and not path.is_symlink()]
+
+
+def contents(folder: Path) -> str:
+    """What is at the top, for a sentence."""
+    names = [path.name + ("/" if path.is_dir() else "") for path in sorted(folder.iterdir())]
+    return listed(names) or "nothing"
+
+
+def listed(names: Iterable[str]) -> str:
+    quoted = [shown(name) for name in names]
+    return ", ".join(quoted[:10]) + (f" and {len(quoted) - 10} more" if len(quoted) > 10 else "")
