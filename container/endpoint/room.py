@@ -59,15 +59,18 @@ class Room:
 
     async def ahead(self, wanted: Model) -> None:
         """Before a load, unload what is idle, as far as it is known that the room will be needed: a load that is
-        refused costs multi-model-server more than one that is not asked for."""
+        refused costs multi-model-server more than one that is not asked for. Without the lock: what is loading is
+        counted, so that each load makes the room that it takes itself."""
         budget = self._memory or (self._most if self._full else None)
         if budget is None:
             return
-        async with self.lock:
-            while self._taken() > budget and (victim := self._victim(wanted)):
-                if victim.in_flight or _same_name(victim, wanted):
-                    break
-                await asyncio.wait((self.unload(victim, "evicted"),))
+        unloads = []
+        while self._taken() > budget and (victim := self._victim(wanted)):
+            if victim.in_flight or _same_name(victim, wanted):
+                break
+            unloads.append(self.unload(victim, "evicted"))
+        if unloads:
+            await asyncio.wait(unloads)
 
     async def keep_budget(self, newest: Model, sentence_seconds: float) -> None:
         """After a load: whatever the container itself allows, no more than the budget stays loaded."""

@@ -117,6 +117,14 @@ def test_ready_line_says_how_many_models_and_where(models: Path, scratch: Path) 
         assert process.wait(20) == 0
 
 
+def test_preloaded_models_are_loaded_when_it_is_ready_and_failures_are_told(start: Start, capfd: Capture) -> None:
+    endpoint = start(preload="all")
+    with urllib.request.urlopen(endpoint.url + "/models", timeout=20) as response:
+        rows = json.loads(response.read())["models"]
+    assert [(row["target_model"], row["state"]) for row in rows] == [("churn.tar.gz", "ready")]
+    assert '"team/broken.tar.gz" was not preloaded:' in capfd.readouterr().err
+
+
 def test_shutdown_leaves_no_process_and_no_file(start: Start, scratch: Path) -> None:
     endpoint = start()
     _invoke(endpoint.url, "churn.tar.gz")
