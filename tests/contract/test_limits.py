@@ -4,9 +4,9 @@ from collections.abc import Iterator
 
 import pytest
 
-from tests.container import ECHO, PATIENCE, Container
+from tests.container import ECHO, PATIENCE, Container, until
 
-from .rig import ASK, Serve, code, readable_folder, refused, running, serve_in, until
+from .rig import ASK, Serve, code, readable_folder, refused, running, serve_in
 
 BODY_LIMIT = 64 << 10
 # Takes about 20 MB, and says so by nothing but taking it.

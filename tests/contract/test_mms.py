@@ -12,9 +12,9 @@ import pytest
 
 from container.mms import config
 from container.settings import Settings
-from tests.container import ECHO, Container, cmdline, descendants, gone, until_forgotten
+from tests.container import ECHO, Container, cmdline, descendants, gone, until, until_forgotten
 
-from .rig import ASK, Serve, Served, code, new_name, readable_folder, running, serve_in, until
+from .rig import ASK, Serve, Served, code, new_name, readable_folder, running, serve_in
 
 LAUNCHER = Path(config.__file__).with_name("launcher.sh")
 

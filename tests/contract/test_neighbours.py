@@ -7,9 +7,9 @@ from concurrent.futures import ThreadPoolExecutor
 
 import pytest
 
-from tests.container import ECHO, Container, gone
+from tests.container import ECHO, Container, gone, until
 
-from .rig import ASK, Serve, running, serve_in, until
+from .rig import ASK, Serve, running, serve_in
 
 
 @pytest.fixture(scope="module")

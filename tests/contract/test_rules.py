@@ -17,9 +17,9 @@ from typing import Any
 import numpy as np
 import pytest
 
-from tests.container import ECHO, Container
+from tests.container import ECHO, Container, until
 
-from .rig import ASK, Serve, Served, code, new_name, until
+from .rig import ASK, Serve, Served, code, new_name
 
 ROWS = np.round(np.random.default_rng(7).normal(size=(40, 3)), 3)
 # Says what it was asked in, and how many bytes that were.
