@@ -31,9 +31,10 @@ from container.printed import Printed
 from container.settings import Settings
 from container.zygote import SOURCE_ROOT, options_of, preload
 from serving import artifact, codecs, frameworks, usercode
+from serving.answers import AnswerParser, predict_command
 from serving.board import Board
 from serving.errors import LoadTimeout, MedleyError, ModelDied, PredictionTimeout
-from serving.frames import AnswerParser, Request, predict_command
+from serving.frames import Request
 from serving.process import ModelProcess, Process
 
 CONTENT_TYPES = {

@@ -11,9 +11,10 @@ from copy import copy
 
 from container.native.errors import NotNow, refused
 from container.native.workers import Workers
-from serving import frames
+from serving import answers
+from serving.answers import Answer
 from serving.errors import MedleyError, ModelDied
-from serving.frames import Answer, Request, Response
+from serving.frames import Request, Response
 
 _LANES = 2
 _MOST_REQUESTS, _MOST_BYTES = 32, 1 << 20  # of one command
@@ -72,7 +73,7 @@ class Batches:
     async def _send(self, requests: list[Request]) -> Answer:
         worker = await self._workers.turn()
         try:
-            answer = await worker.ask(frames.predict_command(requests))
+            answer = await worker.ask(answers.predict_command(requests))
         finally:
             self._workers.release(worker)
         if answer.code != 200:

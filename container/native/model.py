@@ -18,7 +18,7 @@ from typing import NoReturn, Protocol
 from container.native.batches import Batches
 from container.native.errors import AlreadyLoaded, NotNow, refused
 from container.native.workers import Limits, Workers
-from serving import frames
+from serving import answers
 from serving.errors import MedleyError, ModelDied, ModelNotFound
 from serving.frames import Request, Response
 
@@ -67,10 +67,10 @@ class Model:
         self.stackable = False
         self.loaded_at = 0.0
         self._zygote = zygote
-        self._workers = Workers(limits, frames.load_command(name, url), self._connect)
+        self._workers = Workers(limits, answers.load_command(name, url), self._connect)
         self._batches = Batches(self._workers, limits.queue)
         self._closed = asyncio.Event()
-        self._loading: asyncio.Task[frames.Answer] | None = None
+        self._loading: asyncio.Task[answers.Answer] | None = None
         self._reason, self._again_at = "", 0.0  # of the monotonic clock
 
     @property
@@ -109,7 +109,7 @@ class Model:
             return await self._batches.ask(request)
         worker = await self._workers.turn()
         try:
-            answer = await worker.ask(frames.predict_command([request]))
+            answer = await worker.ask(answers.predict_command([request]))
         finally:
             self._workers.release(worker)
         if answer.code != 200:

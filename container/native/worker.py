@@ -11,8 +11,8 @@ import socket
 from collections.abc import Callable
 from typing import cast
 
+from serving.answers import Answer, AnswerParser
 from serving.errors import ModelDied
-from serving.frames import Answer, AnswerParser
 
 
 class Worker(asyncio.Protocol):

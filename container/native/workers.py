@@ -12,8 +12,8 @@ from dataclasses import dataclass
 
 from container.native.errors import NotNow
 from container.native.worker import Worker
+from serving.answers import Answer
 from serving.errors import MedleyError, OutOfMemory
-from serving.frames import Answer
 
 
 @dataclass(frozen=True)

@@ -8,20 +8,8 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from serving.frames import (
-    Answer,
-    AnswerParser,
-    Load,
-    Reader,
-    Request,
-    Response,
-    load_command,
-    loaded_answer,
-    predict_answer,
-    predict_command,
-    read_command,
-    refusal,
-)
+from serving.answers import Answer, AnswerParser, load_command, predict_command
+from serving.frames import Load, Reader, Request, Response, loaded_answer, predict_answer, read_command, refusal
 
 from .test_frames import BODY, HEADERS, RESPONSES, TEXT, TOKEN
 
