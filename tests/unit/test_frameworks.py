@@ -607,6 +607,14 @@ def test_matrix_is_made_directly_where_the_library_allows_it() -> None:
     assert np.array_equal(BOOSTER.predict(chosen(rows)), BOOSTER.predict(xgboost.DMatrix(rows)))
 
 
+def test_matrix_of_an_xgboost_that_was_not_tried_is_compared_first(monkeypatch: pytest.MonkeyPatch) -> None:
+    rows = X[:3].astype(np.float32)
+    monkeypatch.setattr(xgboost_dense, "_TRIED", ())
+    assert xgboost_dense._choose_matrix(rows).__qualname__.startswith("_direct_matrix")
+    assert not xgboost_dense._alike(xgboost.DMatrix(rows), xgboost.DMatrix(rows + 1))
+    assert not xgboost_dense._alike(xgboost.DMatrix(rows), xgboost.DMatrix(rows[:2]))
+
+
 def test_matrix_of_what_the_library_refuses_is_its_own_error() -> None:
     chosen = xgboost_dense._choose_matrix(X[:1].astype(np.float32))
     with pytest.raises(xgboost.core.XGBoostError, match="inf"):
