@@ -113,16 +113,14 @@ def test_failed_loads_leave_nothing(tidy: Container) -> None:
 
 
 def test_deaths_in_predictions_leave_nothing(tidy: Container) -> None:
+    before = _open_files(tidy)
     tidy.put("dying", code("if data == 'die': os._exit(1)\nreturn data, content_type"))
     tidy.load("dying")
-    assert tidy.invoke("dying", b"die").status == 502
-    assert tidy.invoke("dying", b"x").status == 200
-    before = _open_files(tidy)
-    for _ in range(DEATHS[tidy.front] - 1):
+    for _ in range(DEATHS[tidy.front]):
         assert tidy.invoke("dying", b"die").status == 502
         assert tidy.invoke("dying", b"x").status == 200
+    assert tidy.unload("dying").status == 200
     until(lambda: not _open_files(tidy) - before, "the end of the descriptors that were not there before")
-    tidy.unload("dying")
 
 
 def _open_files(container: Container) -> Counter[str]:
