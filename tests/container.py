@@ -78,7 +78,11 @@ class Container:
 
     def __enter__(self) -> Self:
         self.start()
-        self.wait_for_ping()
+        try:
+            self.wait_for_ping()
+        except BaseException:
+            self.__exit__()
+            raise
         return self
 
     def __exit__(self, *_: object) -> None:
