@@ -139,14 +139,13 @@ class Calling:
 
 
 def load_when_free(container: Container, name: str) -> Answer:
-    """After a failed load. multi-model-server brings the model back for a moment, in which a load of it is a 409, a
-    503 where the two have met, or its own 500."""
+    """After a failed load. multi-model-server brings the model back for a moment, in which a load of it is a 409."""
     answers = []
 
     def is_free() -> bool:
         until_forgotten(container, name)
         answers.append(container.load(name))
-        return answers[-1].status not in (409, 500, 503)
+        return answers[-1].status != 409
 
     until(is_free, f"the name {name}")
     return answers[-1]
