@@ -260,9 +260,8 @@ def until(condition: Callable[[], T], what: str = "the condition") -> T:
 
 
 def until_forgotten(container: Container, name: str) -> None:
-    """After a failed load: multi-model-server answers it first, and forgets the model in the next moment. A call that
-    comes between the two may never be answered. It can be brought back for a moment after that, and is unloaded again:
-    so it must stay away for a while."""
+    """After a failed load: multi-model-server answers it first, and forgets the model in the next moment; it brings it
+    back for a moment after that, and is made to unload it again. So it must stay away for a while."""
     since = time.monotonic()
     away = _STAYS_AWAY if container.front == "mms" else 0.0
 

@@ -3,8 +3,8 @@
 a launcher calls   multi-model-server has started what it takes for a Python interpreter. At once a listener is
                    bound where it will connect, and it is told `MMS worker started.` (L1); only then comes a fork.
 a launcher ends    the model was unloaded, or somebody killed it: the model is closed (L6), and unloaded (L3)
-    a LOAD fails       the bad answer comes first, and multi-model-server ends the launcher; but it does so on a thread
-                       that it has interrupted, and puts the model back (T7): it is unloaded once more, over loopback
+    a LOAD fails       the bad answer comes first, multi-model-server ends the launcher, and puts the model back (T7):
+                       it is unloaded once more (ghosts.py)
 
 Ending the launcher before the bad answer leaves no such ghost, and does worse: the thread that had waited for it goes
 back to a pool, is still known as that model's, and is interrupted with it, within another model's load. That load hangs
@@ -13,26 +13,23 @@ for a minute (seen within 3 to 50 loads, with three clients whose loads fail).
 
 from __future__ import annotations
 
-import json
 import os
 import signal
 import stat
 import sys
-from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
 from container import zygote as zygote_process
 from container.hosted import Hosted
 from container.mms.config import FIFO, HANDLER, LOCK
+from container.mms.ghosts import Ghosts, same_name
 from container.mms.loopback import Loopback
 from container.zygote import Zygote
 from serving import frames
-from serving.errors import InvalidModel, MedleyError, OutOfMemory, Unavailable
+from serving.errors import InvalidModel, MedleyError
 
 _A_MOMENT, _HANGS_UP = 0.001, 50  # seconds, and how many of them it may take to hang up
-_GHOST_LOOKS = (0.002, 0.01, 0.05, 0.25, 2.0)  # seconds, each after the last
-_OK = 200
 _LEAVES = 5.0  # seconds for multi-model-server to hang up, and to open the last of its files
 
 
@@ -54,6 +51,7 @@ class Launchers:
     def __init__(self, zygote: Zygote, run_dir: Path) -> None:
         self._zygote, self._run_dir = zygote, run_dir
         self._loopback = Loopback(zygote, zygote.settings.port)
+        self._ghosts = Ghosts(zygote, self._loopback, self.lost)
         self._launchers: dict[Hosted, _Launcher] = {}
         os.mkfifo(run_dir / FIFO, stat.S_IRUSR | stat.S_IWUSR)
         # For writing too: it does not end with the last launcher that has written.
@@ -79,6 +77,7 @@ class Launchers:
             return  # it has been ended already
         options = dict(zip(arguments[3::2], arguments[4::2], strict=False))
         name, path, address = (options[option] for option in ("--model-name", "--model-path", "--sock-name"))
+        self._ghosts.called(name)
         hosted = Hosted(self._zygote, self, name, path)
         self._launchers[hosted] = _Launcher(pid, pidfd, [])
         try:
@@ -103,7 +102,7 @@ class Launchers:
         self._zygote.loop.forget(launcher.pidfd)
         if launcher.failed:
             hosted.close()
-            self._look_for_ghost(hosted, _GHOST_LOOKS)
+            self._ghosts.look_for(hosted)
         else:
             self._close_ended(hosted, _HANGS_UP)
 
@@ -111,31 +110,7 @@ class Launchers:
         """Its launcher should have been ended long ago."""
         if hosted in self._launchers:
             hosted.close()
-            self._look_for_ghost(hosted, _GHOST_LOOKS)
-
-    def _look_for_ghost(self, hosted: Hosted, looks: Sequence[float]) -> None:
-        """Finds out whether the model was brought back a moment after its launcher's end (T7)."""
-
-        def found(status: int, body: bytes) -> None:
-            if status == _OK and _is_ghost(body):
-                self._end_ghost(hosted, looks[1:])
-            else:
-                self._look_for_ghost(hosted, looks[1:])
-
-        if looks:
-            self._zygote.loop.after(looks[0], lambda: self._loopback.call("GET", hosted.name, then=found))
-
-    def _end_ghost(self, ghost: Hosted, looks: Sequence[float]) -> None:
-        """Unloads it. It may have taken the place of another model of its name that was loaded in the same moment: that
-        one will never be asked anything. Where it is still loading, its LOAD is answered with an error first: unloaded,
-        it would have no answer at all."""
-        for other in self._same_name(ghost):
-            if other.state in ("starting", "loading"):
-                other.refuse(_contested(ghost))
-            else:
-                self.lost(other)
-            return
-        self._loopback.call("DELETE", ghost.name, then=lambda _status, _body: self._look_for_ghost(ghost, looks))
+            self._ghosts.look_for(hosted)
 
     def _close_ended(self, hosted: Hosted, looks: int) -> None:
         """To unload, multi-model-server hangs up and then ends the launcher: one that has not hung up a while later did
@@ -145,12 +120,8 @@ class Launchers:
             self._zygote.loop.after(_A_MOMENT, lambda: self._close_ended(hosted, looks - 1))
             return
         hosted.close()
-        if not leaving and not any(self._same_name(hosted)):
+        if not leaving and not same_name(self._zygote, hosted):
             self._loopback.call("DELETE", hosted.name)
-
-    def _same_name(self, hosted: Hosted) -> Iterator[Hosted]:
-        """Models loaded meanwhile under its name: unloading goes by names."""
-        return (other for other in self._zygote.models if other is not hosted and other.name == hosted.name)
 
     # hosted.Door
 
@@ -169,7 +140,7 @@ class Launchers:
 
     def lost(self, hosted: Hosted) -> None:
         self._end_if_it_was_the_one()
-        if not any(self._same_name(hosted)):
+        if not same_name(self._zygote, hosted):
             self._loopback.call("DELETE", hosted.name)  # which ends the launcher, where it still knows the model
         self._zygote.loop.after(_LEAVES, hosted.close)
 
@@ -197,19 +168,6 @@ class Launchers:
         """Without multi-model mode a container that has lost its one model is of no use: its end says so."""
         if not self._zygote.settings.multi_model:
             self._zygote.loop.stop()
-
-
-def _contested(ghost: Hosted) -> MedleyError:
-    sentence = "The model's last load, which failed, had not quite ended. Try again."
-    return OutOfMemory(sentence) if isinstance(ghost.refusal, OutOfMemory) else Unavailable(sentence)
-
-
-def _is_ghost(described: bytes) -> bool:
-    """Whether multi-model-server's answer describes a model that it has put back: it is to have no worker."""
-    try:
-        return bool(json.loads(described)["minWorkers"] == 0)
-    except (KeyError, TypeError, ValueError):
-        return False
 
 
 def _unlink(paths: list[Path]) -> None:

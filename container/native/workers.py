@@ -34,6 +34,7 @@ class Workers:
         self._idle: list[Worker] = []
         self._waiting: deque[asyncio.Future[Worker]] = deque()
         self._growing: set[asyncio.Task[None]] = set()
+        self._opening = 0  # of them, those that are not among `_all` yet
         self._at_rest = asyncio.Event()
         self._open = True
 
@@ -78,7 +79,8 @@ class Workers:
 
     def grow(self) -> None:
         """One more, where there may be more."""
-        if self._open and len(self._all) + len(self._growing) < self._limits.connections:
+        if self._open and len(self._all) + self._opening < self._limits.connections:
+            self._opening += 1
             task = asyncio.ensure_future(self._add())
             self._growing.add(task)
             task.add_done_callback(self._growing.discard)
@@ -126,7 +128,10 @@ class Workers:
     async def _add(self) -> None:
         """It is of use when its LOAD is answered."""
         try:
-            worker = await self._take(self._connect)
+            try:
+                worker = await self._take(self._connect)
+            finally:
+                self._opening -= 1
             answer = await worker.ask(self._load)
         except MedleyError:
             return  # the model is going, or there are too many connections: those that are there must do

@@ -15,11 +15,12 @@ from pathlib import Path
 from textwrap import dedent
 from typing import Any, Self
 
-from tests.container import PATIENCE, Answer, Container, T, until, until_forgotten
+from tests.container import PATIENCE, Answer, Container, T, until
 
 NEIGHBOUR = "neighbour"
 # In a minute, without being called broken: multi-model-server knows no such thing.
 DEATHS = {"mms": 10, "native": 2}
+CONNECTIONS = 8  # of a front to a hot model
 _BETWEEN_CALLS = 0.01  # seconds: two cores are not for neighbours alone
 
 
@@ -143,7 +144,6 @@ def load_when_free(container: Container, name: str) -> Answer:
     answers = []
 
     def is_free() -> bool:
-        until_forgotten(container, name)
         answers.append(container.load(name))
         return answers[-1].status != 409
 
@@ -184,6 +184,26 @@ def connections_of(container: Container, name: str) -> int:
     """How many connections the front has to a model."""
     described = container.call("GET", f"/models/{name}").json
     return described["connections"] if container.front == "native" else len(described.get("workers", ()))
+
+
+def make_hot(container: Container, name: str, bell: Bell, gate: Gate) -> None:
+    """Until the front has all its connections to a model that rings the bell and waits at the gate when told to `hold`,
+    and answers anything else at once. multi-model-server gets more for a model that is asked much; the native front for
+    requests that wait."""
+    if container.front == "mms":
+        until(lambda: _asked_much(container, name), "all connections")
+        return
+    held = Calling(container, name, b"hold")
+    bell.wait()
+    waiting = [Calling(container, name, b"quick") for _ in range(CONNECTIONS - 1)]
+    until(lambda: connections_of(container, name) == CONNECTIONS, "all connections")
+    gate.open()
+    assert {call.answer.status for call in [held, *waiting]} == {200}
+
+
+def _asked_much(container: Container, name: str) -> bool:
+    together([lambda: container.invoke(name, b"quick")] * CONNECTIONS)
+    return connections_of(container, name) == CONNECTIONS
 
 
 def raw(container: Container, data: bytes) -> socket.socket:

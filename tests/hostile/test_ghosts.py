@@ -160,6 +160,21 @@ def test_model_that_is_loaded_right_after_a_failed_load_of_its_name_is_not_taken
             assert container.unload("again").status == 200
 
 
+def test_model_that_is_loaded_at_any_moment_after_a_failed_load_of_its_name_is_not_taken_for_it(
+    container: Container,
+) -> None:
+    """What is being registered looks like what was brought back, and is looked for through two seconds."""
+    for _ in range(5):
+        container.put("soon", RAISES)
+        assert load_when_free(container, "soon").status == 400
+        container.put("soon", code())
+        assert load_when_free(container, "soon").status == 200
+        for _ in range(30):
+            assert container.unload("soon").status == 200
+            assert container.load("soon").status == 200
+        assert container.unload("soon").status == 200
+
+
 def _abandoned(container: Container, name: str) -> subprocess.Popen[bytes]:
     """A launcher as multi-model-server leaves it behind where a model is unloaded in the moment it is loaded: started,
     and never connected to."""

@@ -5,7 +5,7 @@ import signal
 
 import pytest
 
-from tests.container import Container, gone
+from tests.container import Container, gone, until_forgotten
 
 from .rig import (
     DEATHS,
@@ -14,14 +14,13 @@ from .rig import (
     Gate,
     asleep,
     code,
-    connections_of,
+    make_hot,
     neighbours,
     processes_of,
     raw,
     read_to_end,
     together,
     until,
-    until_forgotten,
 )
 
 CLIENTS = 8
@@ -114,16 +113,14 @@ def test_kill_while_eight_connections_are_busy_answers_each_of_them_once(
     container: Container, bell: Bell, gate: Gate
 ) -> None:
     """The first call holds the process while the others come in: they are what it then has read and not answered."""
-    waits = f"if not os.path.exists('killed'):\n    {bell.ring}\n    {gate.wait}\nreturn 'done', 'text/plain'"
-    folder = container.put("hot", code(waits))
-    (folder / "killed").touch()
+    holds = "data == 'hold' and not os.path.exists('killed')"
+    folder = container.put("hot", code(f"if {holds}:\n    {bell.ring}\n    {gate.wait}\nreturn 'done', 'text/plain'"))
     container.load("hot")
-    until(lambda: _made_hot(container), "eight connections")
-    (folder / "killed").unlink()
+    make_hot(container, "hot", bell, gate)
     with neighbours(container) as good:
-        calls = [Calling(container, "hot")]
+        calls = [Calling(container, "hot", b"hold")]
         bell.wait()
-        calls += [Calling(container, "hot") for _ in range(CLIENTS - 1)]
+        calls += [Calling(container, "hot", b"hold") for _ in range(CLIENTS - 1)]
         until(lambda: len(good) > 5, "some answers of the neighbour")
         gate.open()
         pid = bell.wait()
@@ -133,11 +130,6 @@ def test_kill_while_eight_connections_are_busy_answers_each_of_them_once(
         assert any(status >= 500 for status in answers)
         assert set(answers) <= {200, 502}
         assert container.invoke("hot").body == b"done"
-
-
-def _made_hot(container: Container) -> bool:
-    together([lambda: container.invoke("hot")] * CLIENTS)
-    return connections_of(container, "hot") == CLIENTS
 
 
 @pytest.mark.parametrize("how", DIES)

@@ -8,7 +8,7 @@ from pathlib import Path
 
 import pytest
 
-from tests.container import ECHO, Container, gone
+from tests.container import ECHO, Container, gone, until_forgotten
 
 from .rig import (
     NEIGHBOUR,
@@ -16,11 +16,10 @@ from .rig import (
     Calling,
     Gate,
     code,
-    connections_of,
+    make_hot,
     neighbours,
     together,
     until,
-    until_forgotten,
 )
 
 LIMIT = 2  # seconds
@@ -123,20 +122,12 @@ def test_unloading_a_model_that_hangs_ends_it_at_once(limited: Container, bell: 
     assert limited.invoke("busy").status == 404
 
 
-def _make_hot(container: Container, name: str) -> None:
-    def hot() -> bool:
-        together([lambda: container.invoke(name, b"quick")] * CLIENTS)
-        return connections_of(container, name) == CLIENTS
-
-    until(hot, "eight connections")
-
-
 def test_requests_that_waited_behind_one_that_hangs_are_not_said_to_have_hung(
     limited: Container, bell: Bell, gate: Gate
 ) -> None:
     """The first call holds the process until the others have come in: they are what it finds when it falls idle."""
     words = f"""
-    if data == 'first':
+    if data == 'hold':
         {bell.ring}
         {gate.wait}
     if data == 'hang':
@@ -145,9 +136,9 @@ def test_requests_that_waited_behind_one_that_hangs_are_not_said_to_have_hung(
     """
     limited.put("hot", code(words))
     assert limited.load("hot").status == 200
-    _make_hot(limited, "hot")
+    make_hot(limited, "hot", bell, gate)
     with neighbours(limited) as good:
-        first = Calling(limited, "hot", b"first")
+        first = Calling(limited, "hot", b"hold")
         bell.wait()
         before = [Calling(limited, "hot", b"quick") for _ in range(3)]
         hanging = Calling(limited, "hot", b"hang")
@@ -161,13 +152,21 @@ def test_requests_that_waited_behind_one_that_hangs_are_not_said_to_have_hung(
     assert limited.unload("hot").status == 200
 
 
-def test_requests_that_wait_their_turn_at_a_slow_model_are_not_taken_for_hanging(limited: Container) -> None:
+def test_requests_that_wait_their_turn_at_a_slow_model_are_not_taken_for_hanging(
+    limited: Container, bell: Bell, gate: Gate
+) -> None:
     """Each takes a third of the limit; together they take more than twice the limit."""
-    limited.put(
-        "slow", code(f"threading.Event().wait(0 if data == 'quick' else {LIMIT / 3})\nreturn 'done', 'text/plain'")
-    )
+    words = f"""
+    if data == 'hold':
+        {bell.ring}
+        {gate.wait}
+    if data == 'slow':
+        threading.Event().wait({LIMIT / 3})
+    return 'done', 'text/plain'
+    """
+    limited.put("slow", code(words))
     assert limited.load("slow").status == 200
-    _make_hot(limited, "slow")
+    make_hot(limited, "slow", bell, gate)
     answers = together([lambda: limited.invoke("slow", b"slow")] * CLIENTS)
     assert {answer.status for answer in answers} == {200}
     assert limited.unload("slow").status == 200
