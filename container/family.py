@@ -50,6 +50,12 @@ class Family:
         """The one that loads, or has loaded. IndexError where there is none."""
         return self.children[0]
 
+    @property
+    def is_growing(self) -> bool:
+        """Whether one more process is about to come: connections that are made meanwhile wait for it, or it would never
+        have any."""
+        return self._sibling is not None
+
     def found(self) -> None:
         """Forks the first. Raises OutOfMemory where there is no room for it, or no process to be had."""
         number = next(self._zygote.numbers)

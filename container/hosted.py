@@ -131,7 +131,7 @@ class Hosted:
 
     def _asked(self, connection: socket.socket, load: frames.Load) -> None:
         self._door.heard(self, load)
-        if self.state == "ready":
+        if self.state == "ready" and not self._family.is_growing:
             self._hand_over(connection, answer=True)
         elif self.state in ("refused", "lost"):
             self._answer_refusal(connection)
@@ -220,6 +220,8 @@ class Hosted:
                 self._told_broken = False
                 self._door.mended(self)
         self._family.grow()
+        if self.state == "ready" and not self._family.is_growing:
+            self._serve_waiting()
 
     def _serve_waiting(self) -> None:
         connections = self.connections
