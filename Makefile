@@ -24,8 +24,8 @@ torch: setup
 demo: setup
 	$(BIN)/medley demo
 
-test: setup
-	$(BIN)/python -m pytest
+test: setup  # two at a time: most of them wait for processes to start and end
+	$(BIN)/python -m pytest --numprocesses 2 --dist loadgroup
 
 check: setup
 	$(BIN)/ruff check . && $(BIN)/ruff format --check . && $(BIN)/mypy

@@ -16,13 +16,17 @@ def front(request: pytest.FixtureRequest) -> Iterator[str]:
     Container.front = before
 
 
+@pytest.hookimpl(tryfirst=True)  # before pytest-xdist reads its groups
 def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item]) -> None:
-    """A test marked `only_front(name)` is of no meaning on the other."""
+    """A test marked `only_front(name)` is of no meaning on the other. Of tests that run at the same time, those that
+    share a container, or a file, are one group."""
     kept, others = [], []
     for item in items:
         marker = item.get_closest_marker("only_front")
         parameters = getattr(item, "callspec", None)
         on = parameters.params.get("front") if parameters else None
+        group = f"{item.path.parent.name}-{on}" if on else str(item.path)
+        item.add_marker(pytest.mark.xdist_group(group))
         (others if marker and on and on != marker.args[0] else kept).append(item)
     items[:] = kept
     config.hook.pytest_deselected(items=others)

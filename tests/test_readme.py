@@ -27,20 +27,19 @@ def demo() -> Iterator[str]:
     port = str(free_port())
     words = shlex.split(_block("sh", ".venv/bin/medley demo").replace("8080", port))
     words[0] = str(Path(sys.executable).with_name("medley"))
-    process = subprocess.Popen(words, cwd=ROOT, stdout=subprocess.PIPE, text=True)
-    assert process.stdout is not None
-    lines = []
-    for line in process.stdout:
-        lines.append(line)
-        if "Serving on" in line:
-            break
-    else:
-        pytest.fail("".join(lines))
-    yield port
-    process.send_signal(signal.SIGINT)
-    process.stdout.read()
-    assert process.wait(40) == 0
-    process.stdout.close()
+    with subprocess.Popen(words, cwd=ROOT, stdout=subprocess.PIPE, text=True) as process:
+        assert process.stdout is not None
+        lines = []
+        for line in process.stdout:
+            lines.append(line)
+            if "Serving on" in line:
+                break
+        else:
+            pytest.fail("".join(lines))
+        yield port
+        process.send_signal(signal.SIGINT)
+        process.stdout.read()
+        assert process.wait(40) == 0
 
 
 def test_every_command_is_one_that_a_test_runs() -> None:

@@ -1,6 +1,7 @@
 """The second front's process: starts the zygote, serves HTTP (server.py), ends with either."""
 
 import shutil
+import signal
 import socket
 import tempfile
 import time
@@ -53,7 +54,10 @@ def _listen(settings: Settings) -> socket.socket:
 
 
 def _serve(settings: Settings, environ: Mapping[str, str], log: Log, listener: socket.socket, lock: Path) -> int:
-    """With a zygote, which ends with it, and every model process with that."""
+    """With a zygote, which ends with it, and every model process with that. SIGTERM may come before the server."""
+    asked_to_stop: list[int] = []
+    for number in (signal.SIGTERM, signal.SIGINT):
+        signal.signal(number, lambda number, _frame: asked_to_stop.append(number))
     ours, theirs = link.pair()
     with theirs:
         own_bytes = _OWN_BYTES + _BODIES * settings.body_limit
@@ -63,7 +67,7 @@ def _serve(settings: Settings, environ: Mapping[str, str], log: Log, listener: s
     try:
         from container.native.server import Server  # while the zygote imports what it needs
 
-        return Server(settings, log, ours, ready).run(listener)
+        return Server(settings, log, ours, ready).run(listener, asked_to_stop)
     finally:
         ours.close()
         assert zygote.stdin is not None

@@ -12,6 +12,7 @@ import logging
 import os
 import signal
 import socket
+from collections.abc import Sequence
 
 import uvicorn
 import uvloop
@@ -45,13 +46,13 @@ class Server:
         self._status = 0
         self._why_not: str | None = "The frameworks are being imported."
 
-    def run(self, listener: socket.socket) -> int:
-        """The exit status."""
+    def run(self, listener: socket.socket, asked_to_stop: Sequence[int]) -> int:
+        """The exit status. asked_to_stop: the signals that have come already."""
         logging.getLogger("uvicorn").addHandler(logging.NullHandler())
         logging.getLogger("uvicorn").propagate = False
-        return uvloop.run(self._serve(listener))
+        return uvloop.run(self._serve(listener, asked_to_stop))
 
-    async def _serve(self, listener: socket.socket) -> int:
+    async def _serve(self, listener: socket.socket, asked_to_stop: Sequence[int]) -> int:
         settings = self._settings
         loop = asyncio.get_running_loop()
         limits = Limits(settings.queue, settings.connections, settings.predict_timeout)
@@ -76,6 +77,8 @@ class Server:
         )
         for number in (signal.SIGTERM, signal.SIGINT):
             loop.add_signal_handler(number, self._stop)
+        if asked_to_stop:
+            self._stop()
         loop.add_reader(self._ready, self._hear_ready, catalog)
         await self._server.serve([listener])
         return self._status

@@ -24,6 +24,7 @@ from pipeline.local import Local, StartFailed
 from serving import artifact
 
 _WARM_CALLS = 20
+_LOOKS, _LOOK_AGAIN = 100, 0.05  # seconds
 
 
 @dataclass(frozen=True)
@@ -110,27 +111,32 @@ def _measure(url: str, artifacts: Path, model: Trained, progress: Progress, step
     return Measured(model, size, times[0], statistics.median(times[1:]), all(map(model.agrees, answers)))
 
 
-def _memory(url: str) -> dict[str, int]:
-    """Bytes that each loaded model takes, as the container measured it."""
-    with urllib.request.urlopen(f"{url}/models") as answer:  # noqa: S310  the endpoint that was just started
-        loaded = json.load(answer)["models"]
-    return {model["target_model"]: model["bytes"] for model in loaded}
+def _memory(url: str) -> dict[str, int | None]:
+    """Bytes that each loaded model takes, as the container measured it: that comes a moment after the first answer."""
+    for _ in range(_LOOKS):
+        with urllib.request.urlopen(f"{url}/models") as answer:  # noqa: S310  the endpoint that was just started
+            memory = {model["target_model"]: model["bytes"] for model in json.load(answer)["models"]}
+        if None not in memory.values():
+            break
+        time.sleep(_LOOK_AGAIN)
+    return memory
 
 
-def _table(measured: list[Measured], memory: dict[str, int]) -> Table:
+def _table(measured: list[Measured], memory: dict[str, int | None]) -> Table:
     table = Table(box=box.SIMPLE, padding=(0, 1), title="Five models, one endpoint")
     for name in ("TargetModel", "model"):
         table.add_column(name, no_wrap=True)
     for name in ("size", "cold", "warm", "memory", "answers"):
         table.add_column(name, justify="right", no_wrap=True)
     for line in measured:
+        takes = memory.get(line.trained.target_model)
         table.add_row(
             line.trained.target_model,
             line.trained.framework,
             f"{line.artifact_bytes / 1024:,.0f} KB",
             f"{line.cold:,.0f} ms",
             f"{line.warm:,.1f} ms",
-            f"{memory.get(line.trained.target_model, 0) / (1 << 20):,.1f} MB",
+            "unknown" if takes is None else f"{takes / (1 << 20):,.1f} MB",
             "[green]equal" if line.agrees else "[red]different",
         )
     return table
