@@ -32,6 +32,7 @@ from serving import codecs, frameworks, manifest, usercode
 from serving.codecs.text import text_of
 from serving.errors import InvalidModel, MedleyError, NotAcceptable, OutOfMemory, UnsupportedContentType
 from serving.frames import Request, Response
+from serving.rowwise import predicts_rows_apart
 from serving.signature import Signature, completed, conform
 
 Function = Callable[..., Any]
@@ -77,8 +78,6 @@ class Handler:
             manifest.verify(folder, said)
         module = usercode.find(folder, options.program, options.submit_directory)
         self._user = _user_functions(module, self._context)
-        # Whether rows of several requests may be predicted together: only where no function is the user's own.
-        self.stackable = not {"input_fn", "predict_fn", "output_fn", "transform_fn"} & self._user.keys()
         self._manifest = manifest.find(folder, required="model_fn" not in self._user, said=said)
         self._load(folder)
 
@@ -97,6 +96,9 @@ class Handler:
                 f"model_fn returned a {type(self.model).__name__}, which none of the frameworks here predicts with. "
                 "Write a predict_fn beside it."
             )
+        # Whether rows of several requests may be predicted together: only where nothing in between is the user's own.
+        own_functions = {"input_fn", "predict_fn", "output_fn", "transform_fn"} & self._user.keys()
+        self.stackable = not own_functions and predicts_rows_apart(self.model)
         own = self._framework.signature(self.model) if self._framework else Signature()
         self._signature = completed(own, self._manifest)
         self._texts = self._signature.texts
