@@ -40,9 +40,10 @@ class Front:
     lost: list[Model] = field(default_factory=list)
     calls: list[str] = field(default_factory=list)
     between: Callable[[], None] = lambda: None
+    starting: bool = False
 
     def __post_init__(self) -> None:
-        self.ghosts = Ghosts(self, self, self.lost.append)
+        self.ghosts = Ghosts(self, self, self.lost.append, lambda: self.starting)
 
     def call(self, method: str, model: str, then: Then = lambda _status, _body: None) -> None:
         assert model == "churn"
@@ -84,6 +85,12 @@ def test_model_that_is_being_registered_is_left_alone_however_long_that_takes() 
     front.models.add(Model(state="starting"))
     assert "DELETE" not in front.search()
     assert not front.lost
+
+
+def test_nothing_is_unloaded_while_a_launcher_that_was_started_has_not_called() -> None:
+    front = Front([GHOST])
+    front.starting = True
+    assert "DELETE" not in front.search()
 
 
 def test_launcher_of_another_name_does_not_count() -> None:
