@@ -15,6 +15,7 @@ from pathlib import Path
 from typing import Any
 
 from container.confine import call_it, confine, die_with_parent
+from container.memory import anonymous_bytes
 from serving.board import IDLE, SLOTS, Board
 from serving.errors import MedleyError
 from serving.process import MESSAGE
@@ -35,6 +36,7 @@ class Child:
     reason: MedleyError | None = None
     connections: dict[int, socket.socket] = field(default_factory=dict)
     bytes: int = 0  # what it takes, as last known
+    anonymous: int = 0  # what memory.anonymous_bytes said when that was to be measured
     top: int = 0  # slots from here on have never been used
     seen: tuple[int, float] = (0, 0.0)
 
@@ -51,6 +53,11 @@ class Child:
             self.kill()  # it has not listened for hundreds of orders
         except OSError:
             pass
+
+    def measure(self) -> None:
+        """Asks it what it takes; it says so (`measured`)."""
+        self.anonymous = anonymous_bytes(self.pid)
+        self.tell(do="measure")
 
     def hear(self) -> dict[str, Any] | None:
         """What the process says, or None at its end. Raises ValueError on anything else."""

@@ -190,10 +190,10 @@ class Hosted:
         try:
             self._zygote.budget.settle(child.number, child.bytes)
         except OutOfMemory:
-            child.tell(do="measure")
+            child.measure()
         else:
             self._accept(child)
-            self._zygote.loop.after(_MEASURE_AFTER, lambda: child.tell(do="measure"))
+            self._zygote.loop.after(_MEASURE_AFTER, child.measure)
 
     def _measured(self, child: Child, message: dict[str, Any]) -> None:
         """What the process really takes. One that is serving stays, whatever it takes: the next load will not fit."""

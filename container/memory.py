@@ -67,6 +67,16 @@ def estimate(folder: Path) -> int:
     return _LEAST_FOR_A_MODEL + int(files * _LOADED_PER_FILE_BYTE)
 
 
+def anonymous_bytes(pid: int) -> int:
+    """What a process has in memory that is no file's (proc(5): statm), shared with its parent or not; 0 where it is
+    gone. Ten times quicker than what comes free with its end, and enough to see that this must be measured again."""
+    try:
+        _, resident, shared, *_ = Path(f"/proc/{pid}/statm").read_text().split()
+    except OSError:
+        return 0
+    return (int(resident) - int(shared)) * os.sysconf("SC_PAGESIZE")
+
+
 def limit_for_models(setting: int | None, own_part: int) -> int:
     """The budget in bytes. own_part: what the container takes without any model."""
     if setting is not None:

@@ -2,6 +2,7 @@
 
     a load or a prediction that takes too long     its process is ended, its callers are answered
     a model that is asked much, or busy long       could use more connections: over one comes one request at a time
+    a process that has grown, or shrunk            is measured again: the next load must know what is left
     a model to which no front has a connection     has been lost in a race of the front's, and is given up
 
 It works where a prediction never gives the GIL back: what a process does stands on a board in shared memory.
@@ -13,6 +14,7 @@ import time
 from typing import TYPE_CHECKING
 
 from container.door import Door
+from container.memory import anonymous_bytes
 from container.settings import Settings
 from serving.board import IDLE, WAITING, Board
 from serving.errors import PredictionTimeout
@@ -21,6 +23,7 @@ if TYPE_CHECKING:
     from container.hosted import Hosted
 
 _ABANDONED = 10.0  # seconds; a front that was hung up on comes back after one or two
+_GROWN = 4 << 20  # bytes
 _HOT_REQUESTS, _HOT_SECONDS = 16, 0.125  # in one tick of the zygote, a quarter of a second
 
 
@@ -41,6 +44,7 @@ class Watchdog:
             hosted.give_up_load()
         elif hosted.state == "ready":
             self._end_what_hangs()
+            self._measure_what_has_changed()
             self._grow_if_hot()
 
     def _is_abandoned(self) -> bool:
@@ -55,6 +59,12 @@ class Watchdog:
         for child in self._hosted.children:
             if any(_hangs(child.board, slot, overdue) for slot in range(child.top)):
                 child.kill(PredictionTimeout(f"The model did not answer within {limit:g} s."))
+
+    def _measure_what_has_changed(self) -> None:
+        """Of the processes that were asked since the last look."""
+        for child in self._hosted.children:
+            if child.board.counts != child.seen and abs(anonymous_bytes(child.pid) - child.anonymous) > _GROWN:
+                child.measure()
 
     def _grow_if_hot(self) -> None:
         requests, busy = 0, 0.0

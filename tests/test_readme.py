@@ -1,5 +1,6 @@
 """The README's commands do what it says, as they stand there: only the port and the folder are put in."""
 
+import os
 import re
 import shlex
 import signal
@@ -49,8 +50,10 @@ def test_every_command_is_one_that_a_test_runs() -> None:
 
 @pytest.mark.timeout(300)
 def test_make_demo_checks_every_answer() -> None:
-    done = subprocess.run(["make", "demo"], cwd=ROOT, capture_output=True, text=True, timeout=280)
+    environ = {**os.environ, "COLUMNS": "80"}
+    done = subprocess.run(["make", "demo"], cwd=ROOT, capture_output=True, text=True, timeout=280, env=environ)
     assert done.returncode == 0, done.stdout + done.stderr
+    assert "…" not in done.stdout, "a terminal of 80 columns shows all of the table"
     assert done.stdout.count(" equal") == 5
     assert "Every answer is the library's own" in done.stdout
 

@@ -139,7 +139,7 @@ class Front:
                 self._log(level if level in LEVELS else "ERROR", text.strip(), source="multi-model-server")
 
     def _stop(self) -> None:
-        """Java first: it answers what it has begun. Then the zygote, and with it every model process."""
+        """Java first, which closes its connections at once. Then the zygote, and with it every model process."""
         if self._java:
             self._java.terminate()
             wait_or_kill(self._java, _STOP_JAVA)

@@ -123,9 +123,11 @@ def _memory(url: str) -> dict[str, int | None]:
 
 
 def _table(measured: list[Measured], memory: dict[str, int | None]) -> Table:
-    table = Table(box=box.SIMPLE, padding=(0, 1), title="Five models, one endpoint")
-    for name in ("TargetModel", "model"):
-        table.add_column(name, no_wrap=True)
+    table = Table(
+        box=box.SIMPLE, padding=(0, 1), collapse_padding=True, pad_edge=False, title="Five models, one endpoint"
+    )
+    table.add_column("TargetModel", no_wrap=True)
+    table.add_column("model")
     for name in ("size", "cold", "warm", "memory", "answers"):
         table.add_column(name, justify="right", no_wrap=True)
     for line in measured:
@@ -152,8 +154,8 @@ def _next(url: str | None, model: Trained) -> str:
     if url is None:
         return (
             "\nTry next:\n"
-            "  medley demo --keep --port 8080        the same, and it goes on serving\n"
-            "  medley serve --models FOLDER          your own folder of model.tar.gz files"
+            f"  {sys.argv[0]} demo --keep --port 8080   the same, and it goes on serving\n"
+            f"  {sys.argv[0]} serve --models FOLDER     your own folder of model.tar.gz files"
         )
     row = model.body.decode().splitlines()[0]
     return (

@@ -6,7 +6,7 @@ from functools import partial
 
 import pytest
 
-from tests.container import ECHO, Container, gone, until_forgotten
+from tests.container import ECHO, Container, gone, until, until_forgotten
 
 from .rig import NEIGHBOUR, Bell, Gate, code, neighbours, together
 
@@ -39,6 +39,27 @@ def test_load_past_the_budget_is_507_and_says_so_in_the_log(small: Container) ->
         small.put("greedy", code())
         assert small.load("greedy").status == 200
     small.unload("greedy")
+
+
+def test_what_a_model_takes_in_its_predictions_is_counted_before_the_next_load(small: Container) -> None:
+    """And what it gives back, too."""
+    small.put("growing", code("kept[:] = [b'x' * (int(data) << 20)]\nreturn 'done', 'text/plain'", top="kept = []"))
+    small.put("next", _holding(80))
+    assert small.load("growing").status == 200
+    assert small.invoke("growing", b"100").status == 200
+
+    def loads(status: int) -> bool:
+        answer = small.load("next")
+        if answer.status == 200:
+            small.unload("next")
+        else:
+            until_forgotten(small, "next")
+        return answer.status == status
+
+    until(lambda: loads(507), "a load that no longer fits")
+    assert small.invoke("growing", b"0").status == 200
+    until(lambda: loads(200), "a load that fits again")
+    small.unload("growing")
 
 
 @pytest.mark.parametrize(
