@@ -24,12 +24,10 @@ class Loopback:
 
     def call(self, method: str, model: str, query: str = "", then: Then = lambda _status, _body: None) -> None:
         """`then` gets the status of the answer and its body, or 0 where none came."""
-        connection = socket.socket()
-        connection.setblocking(False)
-        error = connection.connect_ex((self._address(), self._port))
-        if error not in (0, errno.EINPROGRESS):
-            self._zygote.log("WARN", f"{method} of a model over loopback: {os.strerror(error)}.", model=model)
-            connection.close()
+        try:
+            connection = self._connect()
+        except OSError as error:
+            self._zygote.log("WARN", f"{method} of a model over loopback: {error.strerror}.", model=model)
             then(0, b"")
             return
         request = (
@@ -38,6 +36,16 @@ class Loopback:
         data = f"{request}Content-Length: 0\r\n\r\n".encode()
         descriptor = connection.fileno()
         self._zygote.loop.watch(descriptor, lambda _events: self._send(connection, data, then), select.EPOLLOUT)
+
+    def _connect(self) -> socket.socket:
+        """On the way, at least. Raises OSError."""
+        connection = socket.socket()
+        connection.setblocking(False)
+        error = connection.connect_ex((self._address(), self._port))
+        if error not in (0, errno.EINPROGRESS):
+            connection.close()
+            raise OSError(error, os.strerror(error))
+        return connection
 
     def _send(self, connection: socket.socket, data: bytes, then: Then) -> None:
         self._zygote.loop.forget(connection.fileno())

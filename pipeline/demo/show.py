@@ -74,6 +74,7 @@ def _run(console: Console, artifacts: Path, keep: bool, port: int) -> int:
             console.print(_next(endpoint.url if keep else None, trained[0]), soft_wrap=True, highlight=False)
             if keep:
                 endpoint.process.wait()
+                return 1  # Ctrl-C would have come before
     return 0 if good else 1
 
 
