@@ -102,7 +102,7 @@ class Endpoint:
     def app(self, *more: web.RouteDef) -> web.Application:
         """To be run with `auto_decompress=False`: a body is the model's to read, whatever it is packed with."""
         app = web.Application(client_max_size=self._face.body_limit)
-        app.add_routes([*self.routes(), *more, web.route("*", "/{elsewhere:.*}", self.answered(self.elsewhere))])
+        app.add_routes([*self.routes(), *more, web.route("*", r"/{elsewhere:[\s\S]*}", self.answered(self.elsewhere))])
         return app
 
     async def invocations(self, call: Call) -> web.Response:
@@ -166,15 +166,20 @@ class Endpoint:
                     raise _not_allowed(self._face.tokens, request)
                 return await handler(call)
             except MedleyError as error:
-                return refusal(as_endpoint_error(error), call)
+                return self._refusal(as_endpoint_error(error), call)
             except Exception:  # noqa: BLE001  the last line: a fault of ours must not show its insides to a client
                 _log.exception("%s failed", request.path)
-                return refusal(EndpointError("The endpoint failed by a fault of its own; its log says more."), call)
+                sentence = "The endpoint failed by a fault of its own; its log says more."
+                return self._refusal(EndpointError(sentence), call)
             finally:
                 if isinstance(guard, Guard):
                     guard.ended()
 
         return answer
+
+    def _refusal(self, error: EndpointError, call: Call) -> web.Response:
+        self._router.refused(error.error_type)
+        return refusal(error, call)
 
     @asynccontextmanager
     async def read(self, request: web.Request) -> AsyncIterator[bytes]:

@@ -26,7 +26,7 @@ from . import emf
 from .app import Endpoint, Face
 from .cache import ArtifactCache
 from .child import Child, ContainerEnded, Listeners
-from .edge import Guard, Tokens, Turnstile
+from .edge import Guard, Tokens, Turnstile, without_bad_requests
 from .folders import folder_for
 from .log import ContainerLog
 from .manage import Management
@@ -42,6 +42,7 @@ from .upstream import Upstream
 _PORTS = range(20_000, 32_767)  # multi-model-server refuses to listen from 32767 up
 _DRAIN_SECONDS = 5.0
 _EMF_SECONDS = 60.0
+_COUNT_SECONDS = 5.0  # that a listing may keep the first line waiting
 _UNREAD_SECONDS = 60  # that an answer may lie unread at its caller before the connection is closed
 _READY = "Serving "
 _S3 = "s3://"
@@ -70,7 +71,7 @@ async def _serve(settings: LocalSettings) -> None:
         variables = settings.variables | _contract(settings, root, port)
         child = await Child.start(settings.container, variables, listeners, settings.quiet)
         try:
-            async with Upstream(port, settings.invoke_seconds, settings.body_limit) as upstream:
+            async with Upstream(port, settings.body_limit) as upstream:
                 if await child.answers(upstream, settings.start_seconds, stop):
                     cache = ArtifactCache(root, settings.disk, keep=settings.cache is not None)
                     platform = Platform(_store(settings, root), cache, upstream, log, Metrics(settings.metric_models))
@@ -96,7 +97,8 @@ async def _answer(
     try:
         await _preload(router, settings, ends)
         async with listening(app, management, listener, Turnstile(settings.connections, settings.head_seconds)):
-            print(f"{_READY}{await _count(router)} of {settings.models} on {_url(settings, listener)}", flush=True)
+            count = await _count(router, ends)
+            print(f"{_READY}{count} of {settings.models} on {_url(settings, listener)}", flush=True)
             chore = asyncio.create_task(_write_emf(platform.metrics, settings)) if settings.emf else None
             await asyncio.wait(ends, return_when=asyncio.FIRST_COMPLETED)
             if chore:
@@ -110,7 +112,8 @@ async def listening(
     app: web.Application, management: Management, listener: socket.socket, turnstile: Turnstile
 ) -> AsyncIterator[None]:
     """Answers on `listener` while the block lasts; then what is in flight is finished."""
-    runner = web.AppRunner(app, access_log=None, auto_decompress=False, shutdown_timeout=_DRAIN_SECONDS)
+    how: dict[str, Any] = {"access_log": None, "logger": without_bad_requests(), "auto_decompress": False}
+    runner = web.AppRunner(app, shutdown_timeout=_DRAIN_SECONDS, **how)
     await runner.setup()
     assert runner.server
     make = runner.server
@@ -125,7 +128,7 @@ async def listening(
 
 def _limits(settings: LocalSettings) -> Limits:
     return Limits(
-        wait_seconds=settings.invoke_seconds,
+        invoke_seconds=settings.invoke_seconds,
         load_seconds=settings.load_seconds,
         parallel_loads=settings.parallel_loads,
         pinned=frozenset(settings.pin),
@@ -159,9 +162,14 @@ async def _preload(router: Router, settings: LocalSettings, ends: tuple[asyncio.
         print(f'"{name}" was not preloaded: {why}', file=sys.stderr, flush=True)
 
 
-async def _count(router: Router) -> str:
+async def _count(router: Router, ends: tuple[asyncio.Task[Any], ...]) -> str:
+    listing = asyncio.create_task(router.catalogue())
+    await asyncio.wait((listing, *ends), timeout=_COUNT_SECONDS, return_when=asyncio.FIRST_COMPLETED)
+    if not listing.done():
+        listing.cancel()
+        return "models"
     try:
-        return f"{len(await router.catalogue())} models"
+        return f"{len(listing.result())} models"
     except MedleyError:  # S3 may allow to read artifacts and not to list them
         return "models"
 

@@ -23,7 +23,7 @@ from .app import Call, Endpoint
 from .errors import Elsewhere, Overloaded, ValidationError
 from .metrics import CONTENT_TYPE, Metrics
 from .router import Router
-from .tail import Tail
+from .tail import MOST_LINES, Tail
 
 _PAGE = Path(__file__).with_name("page")
 _FILES = {"/": "text/html", "/page.css": "text/css", "/page.js": "text/javascript"}
@@ -86,10 +86,10 @@ class Management:
     async def catalogue(self, call: Call) -> web.Response:
         query = call.request.query
         match, after = query.get("match", "").lower(), query.get("after", "")
-        limit = int(query["limit"]) if query.get("limit", "").isdecimal() else _MOST_ROWS
+        limit = _number(query.get("limit", ""), _MOST_ROWS)
         listed = await self._router.catalogue()
         found = [entry for entry in listed if match in entry.target_model.lower()]
-        rows = [entry for entry in found if entry.target_model > after][: min(limit, _MOST_ROWS)]
+        rows = [entry for entry in found if entry.target_model > after][:limit]
         more = bool(rows) and rows[-1] is not found[-1]
         return web.json_response(
             {
@@ -117,10 +117,11 @@ class Management:
         return web.json_response({"target_model": target_model, "milliseconds": milliseconds, "models": rows})
 
     async def _target_model(self, call: Call) -> str:
-        with contextlib.suppress(ValueError):
-            wanted = json.loads(await call.request.read())
-            if isinstance(wanted, dict) and isinstance(wanted.get("target_model"), str):
-                return str(wanted["target_model"])
+        async with self._endpoint.read(call.request) as body:
+            with contextlib.suppress(ValueError, RecursionError):
+                wanted = json.loads(body)
+                if isinstance(wanted, dict) and isinstance(wanted.get("target_model"), str):
+                    return str(wanted["target_model"])
         raise ValidationError('The body must be JSON that names a model: {"target_model": "churn.tar.gz"}.')
 
     # Streams
@@ -142,7 +143,7 @@ class Management:
 
     async def logs(self, call: Call) -> web.StreamResponse:
         query = call.request.query
-        wanted = int(query["lines"]) if query.get("lines", "").isdecimal() else 100
+        wanted = _number(query.get("lines", ""), 100, MOST_LINES)
         async with self._stream(call, "text/plain") as response:
             at, lines = self._tail.last(wanted)
             await response.write(b"".join(lines))
@@ -186,3 +187,11 @@ class Management:
     async def _pause(self) -> None:
         with contextlib.suppress(TimeoutError):
             await asyncio.wait_for(self._closing.wait(), _EVERY)
+
+
+def _number(text: str, otherwise: int, most: int | None = None) -> int:
+    """Of a query; at most `most`, or `otherwise`."""
+    most = otherwise if most is None else most
+    if not (text.isascii() and text.isdigit()):
+        return otherwise
+    return min(int(text), most) if len(text) < 10 else most

@@ -66,7 +66,9 @@ class Metrics:
             buckets=_PART_SECONDS,
             registry=registry,
         )
-        self.refused = Counter("medley_refused", "Calls that reached no model", ("error",), registry=registry)
+        self.refused = Counter(
+            "medley_refused", "Requests that were answered with an error", ("error",), registry=registry
+        )
 
     def of(self, target_model: str) -> Series:
         """The series of a model that is in the store."""

@@ -88,7 +88,8 @@ class OpenInference:
         return web.json_response(told)
 
     async def index(self, call: Call) -> web.Response:
-        wanted = _parsed(await call.request.read() or b"{}")
+        async with self._endpoint.read(call.request) as body:
+            wanted = _parsed(body or b"{}")
         only_ready = isinstance(wanted, dict) and wanted.get("ready") is True
         rows = []
         for listed in await self._router.catalogue():

@@ -85,7 +85,7 @@ class LocalSettings:
     body_memory: int = field(default=1 << 30, metadata=_says("for the requests that are being answered", size))
     head_seconds: float = field(default=15.0, metadata=_says("for a request's head to come in", _seconds))
     body_seconds: float = field(default=60.0, metadata=_says("for a request's body to come in", _seconds))
-    invoke_seconds: float = field(default=60.0, metadata=_says("for an answer, and to wait for a load", _seconds))
+    invoke_seconds: float = field(default=60.0, metadata=_says("for a call, a load it waits for included", _seconds))
     load_seconds: float = field(default=360.0, metadata=_says("for a load", _seconds))
     start_seconds: float = field(default=480.0, metadata=_says("until the container's first good ping", _seconds))
     stop_seconds: float = field(default=10.0, metadata=_says("from the container's SIGTERM to its SIGKILL", _seconds))

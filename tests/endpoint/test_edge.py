@@ -97,6 +97,36 @@ def test_body_that_does_not_come_in_is_answered_with_408(make_rig: MakeRig) -> N
         assert b"408" in connection.recv(4096).split(b"\r\n")[0]
 
 
+@pytest.mark.parametrize("path", ["/manage/load", "/v2/repository/index"])
+def test_body_of_an_order_has_its_limits_too(make_rig: MakeRig, path: str) -> None:
+    rig = make_rig(face=Face(body_seconds=0.2, body_limit=4096))
+    head = f"POST {path} HTTP/1.1\r\nHost: localhost\r\n"
+    with _connect(rig) as connection:
+        connection.sendall(f"{head}Content-Length: 10\r\n\r\n{{".encode())
+        assert b" 408 " in connection.recv(65536).partition(b"\r\n")[0]
+    chunk = b"1000\r\n" + b" " * 4096 + b"\r\n"
+    with _connect(rig) as connection:
+        connection.sendall(f"{head}Transfer-Encoding: chunked\r\n\r\n".encode() + 2 * chunk)
+        assert b" 413 " in connection.recv(65536).partition(b"\r\n")[0]
+
+
+@pytest.mark.parametrize("number", ["0", "9" * 5000, "-1", "%C2%B2", "x"])
+def test_any_number_in_a_query_is_answered(rig: Rig, number: str) -> None:
+    rig.put("churn.tar.gz")
+    assert rig.get(f"/catalogue?limit={number}")["found"] == 1
+    for path in (f"/logs?lines={number}", f"/nothing%0d%0a{number}"):
+        with _connect(rig) as connection:
+            connection.sendall(f"GET {path} HTTP/1.1\r\nHost: localhost\r\n\r\n".encode())
+            assert b" 500 " not in connection.recv(65536).partition(b"\r\n")[0]
+
+
+def test_request_that_is_no_http_leaves_no_traceback_in_the_log(rig: Rig, caplog: pytest.LogCaptureFixture) -> None:
+    with _connect(rig) as connection:
+        connection.sendall(b"GET /\xff HTTP/9\r\n\r\n")
+        assert b" 400 " in connection.recv(65536).partition(b"\r\n")[0]
+    assert caplog.records == []
+
+
 def test_bodies_beyond_the_memory_for_them_are_put_off(make_rig: MakeRig) -> None:
     rig = make_rig(face=Face(body_limit=1000, body_memory=1500))
     rig.put("churn.tar.gz", answer="fine")

@@ -130,7 +130,7 @@ def test_container_that_logs_nothing_is_quoted_as_it_answered(rig: Rig) -> None:
 
 
 def test_invocation_that_hangs_is_answered_at_its_limit(make_rig: MakeRig) -> None:
-    rig = make_rig(invoke_seconds=0.2)
+    rig = make_rig(limits=Limits(invoke_seconds=0.2))
     rig.put("churn.tar.gz")
     rig.gate("invoke", "churn")
     error = _refused(rig, "ModelError", "churn.tar.gz")
