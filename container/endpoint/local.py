@@ -8,6 +8,7 @@ stderr, when it could not go on.
 
 import asyncio
 import contextlib
+import json
 import os
 import random
 import signal
@@ -97,8 +98,7 @@ async def _answer(
     try:
         await _preload(router, settings, ends)
         async with listening(app, management, listener, Turnstile(settings.connections, settings.head_seconds)):
-            count = await _count(router, ends)
-            print(f"{_READY}{count} of {settings.models} on {_url(settings, listener)}", flush=True)
+            print(_ready(settings, await _count(router, ends), _url(settings, listener)), flush=True)
             chore = asyncio.create_task(_write_emf(platform.metrics, settings)) if settings.emf else None
             await asyncio.wait(ends, return_when=asyncio.FIRST_COMPLETED)
             if chore:
@@ -162,16 +162,22 @@ async def _preload(router: Router, settings: LocalSettings, ends: tuple[asyncio.
         print(f'"{name}" was not preloaded: {why}', file=sys.stderr, flush=True)
 
 
-async def _count(router: Router, ends: tuple[asyncio.Task[Any], ...]) -> str:
+def _ready(settings: LocalSettings, count: int | None, url: str) -> str:
+    if settings.json:
+        return json.dumps({"event": "serving", "url": url, "where": settings.models, "models": count})
+    return f"{_READY}{'' if count is None else f'{count} '}models of {settings.models} on {url}"
+
+
+async def _count(router: Router, ends: tuple[asyncio.Task[Any], ...]) -> int | None:
     listing = asyncio.create_task(router.catalogue())
     await asyncio.wait((listing, *ends), timeout=_COUNT_SECONDS, return_when=asyncio.FIRST_COMPLETED)
     if not listing.done():
         listing.cancel()
-        return "models"
+        return None
     try:
-        return f"{len(listing.result())} models"
+        return len(listing.result())
     except MedleyError:  # S3 may allow to read artifacts and not to list them
-        return "models"
+        return None
 
 
 async def _write_emf(metrics: Metrics, settings: LocalSettings) -> None:

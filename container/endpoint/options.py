@@ -96,6 +96,7 @@ class LocalSettings:
         metadata=_says("the command of any multi-model container that listens on $SAGEMAKER_BIND_TO_PORT", _command),
     )
     set: tuple[str, ...] = field(default=(), metadata=_says("NAME=VALUE for the container's environment"))
+    json: bool = field(default=False, metadata=_says("say in JSON where it serves, for programs"))
     quiet: bool = field(default=False, metadata=_says("do not show the container's log"))
     stop_at_eof: bool = field(default=False, metadata=_says("", hidden=True))  # of stdin: whoever started it has gone
     token: str | None = field(default=None, repr=False, metadata={"environment": TOKEN})
