@@ -36,7 +36,8 @@ class Child:
     connections: dict[int, socket.socket] = field(default_factory=dict)
     bytes: int = 0  # what it takes, as last known
     top: int = 0  # slots from here on have never been used
-    seen: tuple[int, float] = (0, 0.0)
+    seen: tuple[int, float] = (0, 0.0)  # of the board's counts: by the watchdog
+    counted: tuple[int, float] = (0, 0.0)  # and by the metrics
 
     def become(self, number: int, must_read: Iterable[str]) -> None:
         """Tells a process that was forked which one it is. must_read: paths without which it could not work."""
