@@ -1,4 +1,4 @@
-"""The Open Inference Protocol's binary tensors, as JSON tensors: Triton's and KServe's clients send them unless told not to.
+"""Open Inference Protocol: binary tensors as JSON ones. Triton's and KServe's clients send them unless told not to.
 
 A body is JSON, as long as the header Inference-Header-Content-Length says, and after it the bytes of those inputs whose
 parameters have a binary_data_size, in their order: little-endian numbers, row by row; of BYTES, each element after its
