@@ -50,6 +50,7 @@ class Management:
         self._tail = tail
         self._memory = memory
         self._streams = 0
+        self._states: dict[bool, tuple[str, float]] = {}
         self._closing = asyncio.Event()
         self._orders: dict[str, Callable[[str], Awaitable[None]]] = {
             "load": router.load,
@@ -131,7 +132,7 @@ class Management:
         async with self._stream(call, "text/event-stream") as response:
             shown, at = "", time.monotonic()
             while not self._closing.is_set():
-                state = json.dumps(await self._state(may_manage))
+                state = await self._shown(may_manage)
                 if state != shown:
                     await response.write(f"data: {state}\n\n".encode())
                     shown, at = state, time.monotonic()
@@ -152,6 +153,16 @@ class Management:
                 at, lines = self._tail.since(at)
                 await response.write(b"".join(lines) if lines else b"")
         return response
+
+    async def _shown(self, may_manage: bool) -> str:
+        """As JSON; put together once for all who watch, however many they are."""
+        now = time.monotonic()
+        text, at = self._states.get(may_manage, ("", -_EVERY))
+        if now - at >= _EVERY / 2:
+            self._states[may_manage] = text, now
+            text = json.dumps(await self._state(may_manage))
+            self._states[may_manage] = text, now
+        return text
 
     async def _state(self, may_manage: bool) -> dict[str, object]:
         rows = self._router.listing()

@@ -96,6 +96,11 @@ def test_client_gets_the_librarys_own_numbers_from_the_real_container(tmp_path: 
     assert large.tolist() == model.predict(rows).tolist() * 4000
 
 
+def test_number_that_is_missing_is_null_to_the_model() -> None:
+    tensor = {"name": "x", "shape": [1, 2], "datatype": "FP32", "data": [1.5, math.nan]}
+    assert json.loads(body_of({"inputs": [tensor]})) == {"instances": [[1.5, None]]}
+
+
 TENSORS = st.one_of(
     hypothesis_numpy.arrays(kind, hypothesis_numpy.array_shapes(max_dims=2, min_side=0, max_side=4))
     for kind in (bool, "u1", "u2", "u4", "u8", "i1", "i2", "i4", "i8", "f2", "f4", "f8")
