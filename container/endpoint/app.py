@@ -10,12 +10,10 @@ Bodies are passed on byte for byte, both ways. Every error leaves through `answe
 into responses, with the header (x-amzn-ErrorType) and the members that boto3's typed exceptions are made from.
 """
 
-import asyncio
 import json
 import logging
 import uuid
-from collections.abc import AsyncIterator, Awaitable, Callable
-from contextlib import asynccontextmanager
+from collections.abc import Awaitable, Callable
 from dataclasses import dataclass, field
 
 from aiohttp import web
@@ -23,6 +21,7 @@ from multidict import istr
 
 from serving.errors import MedleyError
 
+from .bodies import Bodies
 from .edge import Guard, Tokens
 from .errors import (
     Elsewhere,
@@ -30,7 +29,6 @@ from .errors import (
     ModelError,
     NotAllowed,
     Overloaded,
-    OversizeBody,
     SlowBody,
     ValidationError,
     as_endpoint_error,
@@ -64,7 +62,7 @@ class Face:
     name: str | None = None
     body_limit: int = 25 << 20  # bytes
     body_seconds: float = 60.0  # for a request's body to come in
-    body_memory: int = 1 << 30  # bytes of bodies that are held at once
+    body_memory: int = 1 << 30  # bytes of requests and answers that are held at once
     tokens: Tokens = field(default_factory=Tokens)
 
 
@@ -88,7 +86,8 @@ class Endpoint:
         self._router = router
         self._upstream = upstream
         self._face = face
-        self._body_bytes = 0
+        self._bodies = Bodies(face.body_limit, face.body_memory, face.body_seconds)
+        self.read = self._bodies.read
 
     def routes(self) -> list[web.RouteDef]:
         return [
@@ -119,7 +118,7 @@ class Endpoint:
         if not 200 <= answer.status < 300:
             text = words(answer)
             raise ModelError(f"The model answered {answer.status}: {text}", answer.status, text)
-        response = _passed_back(answer, call)
+        response = self._passed_back(answer, call)
         if reply.cold:
             response.headers[_COLD] = "true"
         if reply.stale:
@@ -127,7 +126,7 @@ class Endpoint:
         return response
 
     async def ping(self, call: Call) -> web.Response:
-        return _passed_back(await self._upstream.ping(), call)
+        return self._passed_back(await self._upstream.ping(), call)
 
     async def not_for_many_models(self, call: Call) -> web.Response:
         raise ValidationError(f"{_NOT_FOR_MANY_MODELS} Use invoke_endpoint.")
@@ -177,48 +176,22 @@ class Endpoint:
 
         return answer
 
+    def _passed_back(self, answer: Answer, call: Call) -> web.Response:
+        headers: dict[str, str] = {
+            name: value for key, name in _PASSED_BACK.items() if (value := answer.headers.get(key)) is not None
+        }
+        headers[_INVOKED_VARIANT] = VARIANT
+        headers[_REQUEST_ID] = call.request_id
+        return self._bodies.answer(answer.status, answer.body, headers)
+
     def _refusal(self, error: EndpointError, call: Call) -> web.Response:
         self._router.refused(error.error_type)
         return refusal(error, call)
-
-    @asynccontextmanager
-    async def read(self, request: web.Request) -> AsyncIterator[bytes]:
-        """The body, which is counted among those that are held until the block ends."""
-        body = await self._body(request)
-        try:
-            yield body
-        finally:
-            self._body_bytes -= len(body)
-
-    async def _body(self, request: web.Request) -> bytes:
-        limit = self._face.body_limit
-        expected = limit if request.content_length is None else request.content_length
-        if expected > limit:
-            raise _oversize(limit)
-        if self._body_bytes + expected > max(self._face.body_memory, limit):
-            raise Overloaded("The requests that are being answered take all memory for them. Try again in a moment.")
-        self._body_bytes += expected
-        body = b""
-        try:
-            async with asyncio.timeout(self._face.body_seconds):
-                body = await request.read()
-        except web.HTTPRequestEntityTooLarge:  # a body that comes in chunks does not say its length before
-            raise _oversize(limit) from None
-        except TimeoutError:
-            seconds = self._face.body_seconds
-            raise SlowBody(f"The request's body did not come in within {seconds:g} seconds.") from None
-        finally:
-            self._body_bytes += len(body) - expected
-        return body
 
 
 def _is_passed_on(name: str) -> bool:
     """`name` in lower-case letters. Not what is between client and endpoint: connection, credentials, agent."""
     return name.startswith(_PREFIX) or name in _PASSED_ON
-
-
-def _oversize(limit: int) -> OversizeBody:
-    return OversizeBody(f"The body is larger than the {limit:,} bytes that a request may have. Send fewer rows.")
 
 
 def _not_allowed(tokens: Tokens, request: web.Request) -> NotAllowed:
@@ -245,15 +218,6 @@ def refusal(error: EndpointError, call: Call) -> web.Response:
     if isinstance(error, SlowBody):
         response.force_close()
     return response
-
-
-def _passed_back(answer: Answer, call: Call) -> web.Response:
-    headers: dict[str, str] = {
-        name: value for key, name in _PASSED_BACK.items() if (value := answer.headers.get(key)) is not None
-    }
-    headers[_INVOKED_VARIANT] = VARIANT
-    headers[_REQUEST_ID] = call.request_id
-    return web.Response(status=answer.status, body=answer.body, headers=headers)
 
 
 def _log_stream(endpoint: str) -> str:

@@ -82,7 +82,7 @@ class LocalSettings:
     queue: int = field(default=2048, metadata=_says("calls that may wait for one model; more get 503", _count))
     connections: int = field(default=4096, metadata=_says("open connections; more get 503", _count))
     body_limit: int = field(default=25 << 20, metadata=_says("the largest request and answer", size))
-    body_memory: int = field(default=1 << 30, metadata=_says("for the requests that are being answered", size))
+    body_memory: int = field(default=1 << 30, metadata=_says("for requests and answers that are under way", size))
     head_seconds: float = field(default=15.0, metadata=_says("for a request's head to come in", _seconds))
     body_seconds: float = field(default=60.0, metadata=_says("for a request's body to come in", _seconds))
     invoke_seconds: float = field(default=60.0, metadata=_says("for a call, a load it waits for included", _seconds))

@@ -127,6 +127,26 @@ def test_request_that_is_no_http_leaves_no_traceback_in_the_log(rig: Rig, caplog
     assert caplog.records == []
 
 
+def test_answers_that_nobody_reads_are_held_within_the_memory_for_bodies(make_rig: MakeRig) -> None:
+    rig = make_rig(face=Face(body_limit=32 << 20, body_memory=32 << 20))
+    rig.put("large.tar.gz", answer_bytes=20 << 20)
+    rig.put("churn.tar.gz", answer="few words")
+    with _connect(rig) as slow:
+        slow.sendall(
+            b"POST /invocations HTTP/1.1\r\nHost: x\r\nX-Amzn-SageMaker-Target-Model: large.tar.gz\r\n"
+            b"Content-Length: 1\r\n\r\n1"
+        )
+        head = slow.recv(4096)
+        assert b" 200 " in head.partition(b"\r\n")[0]
+        status, _, body = _ask(rig, "POST", "/invocations", b"x" * (16 << 20), **NAMED)
+        assert (status, b"take all memory" in body) == (503, True)
+        assert _ask(rig, "POST", "/invocations", b"1", **NAMED)[0] == 200  # a small one still fits
+        left = (20 << 20) - len(head.partition(b"\r\n\r\n")[2])
+        while left:
+            left -= len(slow.recv(1 << 20))
+        assert _ask(rig, "POST", "/invocations", b"x" * (16 << 20), **NAMED)[0] == 200  # on a connection that is kept
+
+
 def test_bodies_beyond_the_memory_for_them_are_put_off(make_rig: MakeRig) -> None:
     rig = make_rig(face=Face(body_limit=1000, body_memory=1500))
     rig.put("churn.tar.gz", answer="fine")
