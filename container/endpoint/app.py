@@ -41,6 +41,10 @@ _TARGET_MODEL = istr("X-Amzn-SageMaker-Target-Model")
 _VARIANT_WANTED = istr("X-Amzn-SageMaker-Target-Variant")
 _REQUEST_ID, _INVOKED_VARIANT = istr("x-amzn-RequestId"), istr("x-Amzn-Invoked-Production-Variant")
 _COLD, _STALE = istr("X-Medley-Cold"), istr("X-Medley-Stale")
+_OTHER_KINDS = {  # of endpoints: what would name a part of them names nothing here
+    istr("X-Amzn-SageMaker-Target-Container-Hostname"): "TargetContainerHostname is for multi-container endpoints",
+    istr("X-Amzn-SageMaker-Inference-Component"): "InferenceComponentName is for endpoints of inference components",
+}
 _PREFIX = "x-amzn-sagemaker-"
 _PASSED_ON = ("content-type", "accept", "x-amzn-trace-id", "traceparent", "tracestate")
 _PASSED_BACK = {
@@ -110,6 +114,9 @@ class Endpoint:
             raise ValidationError(f'There is no endpoint "{call.endpoint}" here, only "{self._face.name}".')
         if received.get(_VARIANT_WANTED, VARIANT) != VARIANT:
             raise ValidationError(f'There is one variant here, "{VARIANT}", and not the one that TargetVariant names.')
+        for name, why in _OTHER_KINDS.items():
+            if name in received:
+                raise ValidationError(f"{why}; this one holds many models in one container. Name one with TargetModel.")
         headers = [(name, value) for name, value in received.items() if _is_passed_on(name.lower())]
         headers.append((_REQUEST_ID, call.request_id))
         async with self.read(call.request) as body:

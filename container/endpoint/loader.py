@@ -135,7 +135,7 @@ class Loader:
             self.room.forget(model)
         else:
             self.room.holds()
-            self._chore(self.room.keep_budget(model, self._limits.sentence_seconds))
+            self.chore(self.room.keep_budget(model, self._limits.sentence_seconds))
         self._unload_unasked(target_model)
 
     def _unload_unasked(self, target_model: str) -> None:
@@ -242,7 +242,8 @@ class Loader:
         except MedleyError as error:
             _log.warning("a load that took too long could not be undone: %s", error)
 
-    def _chore(self, work: Coroutine[None, None, None]) -> None:
+    def chore(self, work: Coroutine[None, None, None]) -> None:
+        """Done beside the calls; given up at the end."""
         task = asyncio.create_task(work)
         self._chores.add(task)
         task.add_done_callback(self._chores.discard)

@@ -15,13 +15,14 @@ from dataclasses import dataclass
 from serving.errors import MedleyError
 
 from .errors import ModelNotReady, Overloaded, ServiceUnavailable, ValidationError
-from .listing import rows
+from .listing import rows, waterfall
 from .loader import Loader
 from .models import Model, State
 from .parts import Limits, Platform
 from .store import Artifact, Listed, check_target_model
 from .upstream import NOT_FOUND, Answer, no_answer
 
+_WORTH_TELLING = 1.0  # seconds
 _CATALOGUE_SECONDS = 5.0  # that a listing of the store is good for
 
 
@@ -168,20 +169,17 @@ class Router:
         try:
             answer = await self._on.upstream.invoke(model.invoke_path, headers, body, end - began)
         except TimeoutError:
-            raise no_answer(self._too_late(end - began)) from None
+            raise no_answer(too_late(self._limits.invoke_seconds, end - began)) from None
         if "first_predict" not in model.parts:  # of the calls that came together, the one that was answered first
             model.parts["first_predict"] = round((time.monotonic() - began) * 1000, 3)
-            self._on.metrics.started(model.artifact.target_model, model.parts)
+            self._loader.chore(self._count_start(model))
         return answer
 
-    def _too_late(self, seconds: float) -> str:
-        whole = self._limits.invoke_seconds
-        if (before := whole - seconds) < whole / 10:
-            return f"The model did not answer within {whole:g} seconds."
-        return (
-            f"The model did not answer within the {max(0.0, seconds):.1f} seconds that were left of an invocation's "
-            f"{whole:g}: it was loaded for this call, which took {before:.1f}. It is loaded now: try again."
-        )
+    async def _count_start(self, model: Model) -> None:
+        """With the container's own word on its part of it, which comes by another way than the answer to its load."""
+        said = self._on.log.of(model.alias)
+        await self._on.log.cost(model.alias, self._limits.sentence_seconds)
+        self._on.metrics.started(model.artifact.target_model, waterfall(model, said))
 
     def _release(self, model: Model) -> None:
         model.release()
@@ -210,3 +208,13 @@ class Router:
                 self._loader.lost(model)
             return True
         return model.state is not State.READY
+
+
+def too_late(whole: float, left: float) -> str:
+    """For a caller whose model had `left` seconds of `whole` to answer in; the sentence says where the others went."""
+    if (before := whole - left) < _WORTH_TELLING:
+        return f"The model did not answer within {whole:g} seconds."
+    return (
+        f"The model did not answer within the {max(0.0, left):.1f} seconds that were left of a call's {whole:g}: "
+        f"it was loaded for this call, which took {before:.1f}. It is loaded now: try again."
+    )
