@@ -101,8 +101,9 @@ async def _answer(
             print(_ready(settings, await _count(router, ends), _url(settings, listener)), flush=True)
             chore = asyncio.create_task(_write_emf(platform.metrics, settings)) if settings.emf else None
             await asyncio.wait(ends, return_when=asyncio.FIRST_COMPLETED)
-            if chore:
-                chore.cancel()
+        if chore:
+            chore.cancel()
+            _print_emf(platform.metrics, settings)  # of the last calls, which have been answered by now
     finally:
         await router.close()
 
@@ -183,8 +184,12 @@ async def _count(router: Router, ends: tuple[asyncio.Task[Any], ...]) -> int | N
 async def _write_emf(metrics: Metrics, settings: LocalSettings) -> None:
     while True:
         await asyncio.sleep(_EMF_SECONDS)
-        for line in emf.lines(metrics.waiting(), settings.endpoint_name or "local"):
-            print(line, flush=True)
+        _print_emf(metrics, settings)
+
+
+def _print_emf(metrics: Metrics, settings: LocalSettings) -> None:
+    for line in emf.lines(metrics.waiting(), settings.endpoint_name or "local"):
+        print(line, flush=True)
 
 
 def _contract(settings: LocalSettings, root: Path, port: int) -> dict[str, str]:
