@@ -49,30 +49,34 @@ class Bodies:
         self.held -= size
 
     async def _body(self, request: web.Request) -> bytes:
-        expected = self._limit if request.content_length is None else request.content_length
+        expected = request.content_length or 0  # a body that comes in chunks does not say it
         if expected > self._limit:
             raise self._oversize()
-        if self.held + expected > self._memory:
-            raise Overloaded("The requests that are being answered take all memory for them. Try again in a moment.")
-        self.held += expected
-        body = b""
+        self._check_room(expected)
+        received = bytearray()
         try:
             async with asyncio.timeout(self._seconds):
-                body = await self._whole(request)
-        except TimeoutError:
-            raise SlowBody(f"The request's body did not come in within {self._seconds:g} seconds.") from None
-        finally:
-            self.held += len(body) - expected
-        return body
+                while piece := await request.content.readany():
+                    received += piece
+                    self._took(len(piece), len(received))
+        except BaseException as error:
+            self.held -= len(received)
+            if isinstance(error, TimeoutError):
+                raise SlowBody(f"The request's body did not come in within {self._seconds:g} seconds.") from None
+            raise
+        return bytes(received)
 
-    async def _whole(self, request: web.Request) -> bytes:
-        pieces, size = list[bytes](), 0
-        while piece := await request.content.readany():
-            size += len(piece)
-            if size > self._limit:  # a body that comes in chunks does not say its length before
-                raise self._oversize()
-            pieces.append(piece)
-        return pieces[0] if len(pieces) == 1 else b"".join(pieces)
+    def _took(self, size: int, together: int) -> None:
+        """What has come in counts, and not what was announced: else who announces much, and sends nothing, would keep
+        everybody else out."""
+        self.held += size
+        if together > self._limit:
+            raise self._oversize()
+        self._check_room(0)
+
+    def _check_room(self, more: int) -> None:
+        if self.held + more > self._memory:
+            raise Overloaded("The requests that are being answered take all memory for them. Try again in a moment.")
 
     def _oversize(self) -> OversizeBody:
         return OversizeBody(

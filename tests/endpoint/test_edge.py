@@ -160,6 +160,24 @@ def test_bodies_beyond_the_memory_for_them_are_put_off(make_rig: MakeRig) -> Non
     assert _ask(rig, "POST", "/invocations", b"x" * 600, **NAMED)[0] == 200
 
 
+def test_bodies_that_are_announced_and_do_not_come_keep_nobody_out(make_rig: MakeRig) -> None:
+    rig = make_rig(face=Face(body_limit=1000, body_memory=1500))
+    rig.put("churn.tar.gz", answer="fine")
+    head = b"POST /invocations HTTP/1.1\r\nHost: x\r\nX-Amzn-SageMaker-Target-Model: churn.tar.gz\r\n"
+    with _connect(rig) as idle, _connect(rig) as slow:
+        for connection in (idle, slow):
+            connection.sendall(head + b"Content-Length: 1000\r\n\r\nx")
+        assert _ask(rig, "POST", "/invocations", b"x" * 600, **NAMED)[0] == 200
+        gate = rig.gate("invoke", "churn")
+        call = rig.threads.submit(rig.invoke, "churn.tar.gz", b"x" * 900)
+        gate.wait_entered()
+        slow.sendall(b"x" * 800)  # more than is left
+        assert b" 503 " in slow.recv(4096).partition(b"\r\n")[0]
+        gate.open()
+        call.result(30)
+    assert _ask(rig, "POST", "/invocations", b"x" * 1000, **NAMED)[0] == 200
+
+
 @pytest.mark.parametrize("head", [b"X-Long: " + b"x" * 70_000, b"\r\n".join(b"X-%d: 1" % n for n in range(500))])
 def test_head_that_is_too_large_is_refused(rig: Rig, head: bytes) -> None:
     with _connect(rig) as connection:
