@@ -43,6 +43,7 @@ from .upstream import Upstream
 _PORTS = range(20_000, 32_767)  # multi-model-server refuses to listen from 32767 up
 _DRAIN_SECONDS = 5.0
 _EMF_SECONDS = 60.0
+_OWN_CONNECTIONS = 256  # to the container, beside those for calls: loads, unloads, pings
 _COUNT_SECONDS = 5.0  # that a listing may keep the first line waiting
 _UNREAD_SECONDS = 60  # that an answer may lie unread at its caller before the connection is closed
 _READY = "Serving "
@@ -200,6 +201,9 @@ def _contract(settings: LocalSettings, root: Path, port: int) -> dict[str, str]:
         "MEDLEY_BIND_ADDRESS": LOOPBACK,
         "MEDLEY_MODEL_ROOT": str(root),
         "MEDLEY_BODY_LIMIT": str(settings.body_limit),
+        # What is too much is told here, as 503 with Retry-After: the container's own word would be a ModelError.
+        "MEDLEY_QUEUE_LIMIT": str(min(settings.queue, 100_000)),
+        "MEDLEY_MAX_CONNECTIONS": str(min(settings.connections + _OWN_CONNECTIONS, 1_000_000)),
     }
     return told if settings.memory is None else {**told, "MEDLEY_MEMORY_BUDGET": str(settings.memory)}
 

@@ -158,6 +158,15 @@ def test_container_does_not_see_the_tokens(tmp_path: Path) -> None:
         assert "let me in" not in seen.read_text()
 
 
+def test_container_takes_as_much_as_the_endpoint_lets_through(tmp_path: Path) -> None:
+    seen = tmp_path / "seen"
+    container = ("sh", "-c", f'env > {seen}; exec "$@"', "sh", *_options()[1].split())
+    with Local(tmp_path, *_options(container=container, queue=7, connections=9)):
+        told = dict(line.split("=", 1) for line in seen.read_text().splitlines() if line.startswith("MEDLEY_"))
+    assert told["MEDLEY_QUEUE_LIMIT"] == "7"
+    assert int(told["MEDLEY_MAX_CONNECTIONS"]) > 9
+
+
 SIZES = st.lists(st.none() | st.integers(0, 1000), max_size=20)
 
 
