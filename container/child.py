@@ -38,7 +38,8 @@ class Child:
     bytes: int = 0  # what it takes, as last known
     anonymous: int = 0  # what memory.anonymous_bytes said when that was to be measured
     top: int = 0  # slots from here on have never been used
-    seen: tuple[int, float] = (0, 0.0)
+    seen: tuple[int, float] = (0, 0.0)  # of the board's counts: by the watchdog
+    counted: tuple[int, float] = (0, 0.0)  # and by the metrics
 
     def become(self, number: int, must_read: Iterable[str]) -> None:
         """Tells a process that was forked which one it is. must_read: paths without which it could not work."""

@@ -98,6 +98,9 @@ class Hosted:
         """Unloads: processes are killed, everything else is gone on return. They are counted until they are reaped."""
         if self.state == "closed":
             return
+        self._count(*self._family.children)
+        if self.state == "ready" and self._zygote.metrics:
+            self._zygote.metrics.unloaded(self.name)
         self.state = "closed"
         self._zygote.models.discard(self)
         self.connections.close()
@@ -109,6 +112,12 @@ class Hosted:
             self._zygote.dying.append(self)
         self._family.kill()
         self._door.closed(self)
+
+    def _count(self, *children: Child) -> None:
+        """Before what they have on their boards is gone."""
+        if metrics := self._zygote.metrics:
+            for child in children:
+                metrics.look(self.name, child)
 
     def front_is_leaving(self) -> bool:
         """Whether the front has hung up on what it had, or has had nothing yet."""
@@ -243,6 +252,7 @@ class Hosted:
             if not self._family.children:
                 self._zygote.dying.remove(self)
             return
+        self._count(child)
         self.connections.kept += self._settle_debts(child, reason)
         if self.state == "starting":
             self.refusal = self.refusal or reason

@@ -7,6 +7,7 @@ import fcntl
 import json
 import os
 import time
+from collections.abc import Callable, Mapping
 from pathlib import Path
 
 LEVELS = {"DEBUG": 10, "INFO": 20, "WARN": 30, "ERROR": 40}
@@ -18,15 +19,22 @@ class Log:
     tear lines above 4,096 bytes (pipe(7))."""
 
     def __init__(self, level: str, lock: Path | None = None) -> None:
+        self.listener: Callable[[Mapping[str, object]], None] | None = None  # to the lines about a model
         self._least = LEVELS[level]
         self._lock = os.open(lock, os.O_RDWR | os.O_CREAT, 0o600) if lock else None
 
     def __call__(self, level: str, message: str, **fields: object) -> None:
+        if self.listener and "model" in fields:
+            self.listener(fields)
         if LEVELS.get(level, 20) < self._least and "event" not in fields:
             return
         now = time.time()
         stamp = time.strftime("%Y-%m-%dT%H:%M:%S", time.gmtime(now)) + f".{int(now % 1 * 1000):03}Z"
-        line = json.dumps({"time": stamp, "level": level, "message": message, **fields}, ensure_ascii=False)
+        self.write({"time": stamp, "level": level, "message": message, **fields})
+
+    def write(self, members: Mapping[str, object]) -> None:
+        """One line, as it is."""
+        line = json.dumps(members, ensure_ascii=False)
         data = line.encode("utf-8", "replace") + b"\n"
         if self._lock is not None:
             fcntl.flock(self._lock, fcntl.LOCK_EX)

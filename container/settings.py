@@ -48,6 +48,7 @@ class Settings:
     submit_directory: str | None = None  # SAGEMAKER_SUBMIT_DIRECTORY: code for all models, beside their own
     default_accept: str = "application/json"  # SAGEMAKER_DEFAULT_INVOCATIONS_ACCEPT
     pickles: bool = True  # MEDLEY_PICKLE: allow or refuse
+    emf: bool = False  # MEDLEY_EMF: on or off; per-model metrics on stdout, for CloudWatch
     version_skew: str = "warn"  # MEDLEY_VERSION_SKEW: of a model that another version of its library has saved
 
     @classmethod
@@ -79,6 +80,7 @@ class Settings:
             submit_directory=environ.get("SAGEMAKER_SUBMIT_DIRECTORY") or None,
             default_accept=environ.get("SAGEMAKER_DEFAULT_INVOCATIONS_ACCEPT") or cls.default_accept,
             pickles=_choice(environ, "MEDLEY_PICKLE", ("allow", "refuse")) == "allow",
+            emf=_choice(environ, "MEDLEY_EMF", ("off", "on")) == "on",
             version_skew=_choice(environ, "MEDLEY_VERSION_SKEW", ("warn", "allow", "refuse")),
         )
 

@@ -24,6 +24,7 @@ from pathlib import Path
 from typing import Protocol
 
 from container.confine import become_reaper
+from container.emf import EVERY, ModelMetrics
 from container.endings import why_ended
 from container.heap import fill_holes
 from container.hosted import Hosted
@@ -59,9 +60,20 @@ class Zygote:
     numbers: itertools.count[int] = field(default_factory=itertools.count)
     kernel_kills: int = field(default_factory=killed_for_memory)
     said_unconfined: bool = False
+    metrics: ModelMetrics | None = None
 
     def __post_init__(self) -> None:
         self.spare = Spare(self)
+        if self.settings.emf:
+            self.metrics = ModelMetrics(self.log.write)
+            self.log.listener = self.metrics.heard
+            self.loop.after(EVERY, self.write_metrics)
+
+    def write_metrics(self) -> None:
+        """And again in a minute."""
+        if self.metrics:
+            self.metrics.flush({hosted.name: hosted.children for hosted in self.models})
+            self.loop.after(EVERY, self.write_metrics)
 
     def live(self, control: socket.socket, board: Board) -> None:
         """A model process's life, in the child."""
@@ -170,5 +182,6 @@ def main(ready: int, front_bytes: int, lock: Path, enter: Callable[[Zygote], Ent
     entrance.close()
     for hosted in list(zygote.models):
         hosted.close()
+    zygote.write_metrics()
     end_all()
     os._exit(0)

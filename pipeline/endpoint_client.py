@@ -16,13 +16,14 @@ from urllib.parse import urlencode
 import boto3
 from botocore import UNSIGNED
 from botocore.config import Config
-from botocore.exceptions import BotoCoreError, ClientError
+from botocore.exceptions import BotoCoreError, ClientError, ParamValidationError
 
 REFUSED, UNREACHABLE, AGAIN = 1, 3, 4
 _LATER = ("ModelNotReadyException", "ServiceUnavailable", "ThrottlingException")
 _NOT_READY = "ModelNotReadyException"
 _SECONDS = 70.0  # SageMaker gives an invocation 60
 _MANAGE_SECONDS = 400.0  # and a load 360
+_PAUSE_SECONDS = 1.0  # AWS answers ModelNotReady at once where a load has just begun
 
 
 class Failed(Exception):
@@ -53,36 +54,53 @@ class Endpoint:
 
     def invoke(self, request: Mapping[str, Any], wait_seconds: float) -> Invoked:
         """`request` in boto3's words. While the model is being loaded it is asked again, for `wait_seconds`."""
-        client = self._client()
         end = time.monotonic() + wait_seconds
-        while True:
-            began = time.perf_counter()
-            try:
-                answer = client.invoke_endpoint(EndpointName=self.aws or "local", **request)
-                with answer["Body"] as stream:
-                    body = stream.read()
-                milliseconds = (time.perf_counter() - began) * 1000
-                headers = answer["ResponseMetadata"]["HTTPHeaders"]
-                return Invoked(body, answer.get("ContentType", ""), milliseconds, headers)
-            except ClientError as error:
-                code = error.response.get("Error", {}).get("Code", "")
-                if code != _NOT_READY or time.monotonic() > end:
-                    raise Failed(_sentence(error), AGAIN if code in _LATER else REFUSED) from error
-            except BotoCoreError as error:
-                raise Failed(f"The endpoint cannot be asked: {error}", UNREACHABLE) from error
+        try:
+            client = self._client()
+            while True:
+                try:
+                    return self._once(client, request)
+                except ClientError as error:
+                    code = error.response.get("Error", {}).get("Code", "")
+                    if code != _NOT_READY or time.monotonic() + _PAUSE_SECONDS > end:
+                        raise Failed(_sentence(error), AGAIN if code in _LATER else REFUSED) from error
+                time.sleep(_PAUSE_SECONDS)
+        except ParamValidationError as error:
+            raise Failed(str(error), REFUSED) from error
+        except (BotoCoreError, ValueError) as error:  # ValueError: of boto3, for what is no URL
+            raise Failed(f"The endpoint cannot be asked: {error}", UNREACHABLE) from error
+
+    def _once(self, client: Any, request: Mapping[str, Any]) -> Invoked:
+        began = time.perf_counter()
+        answer = client.invoke_endpoint(EndpointName=self.aws or "local", **request)
+        with answer["Body"] as stream:
+            body = stream.read()
+        milliseconds = (time.perf_counter() - began) * 1000
+        headers = answer["ResponseMetadata"]["HTTPHeaders"]
+        return Invoked(body, answer.get("ContentType", ""), milliseconds, headers)
 
     def ask(self, path: str, order: object = None, **query: object) -> Any:
         """The JSON that the endpoint answers; `order` makes it a POST."""
-        with self._open(path, order, query) as response:
-            return json.load(response)
+        try:
+            with self._open(path, order, query) as response:
+                return json.load(response)
+        except (OSError, http.client.HTTPException, ValueError) as error:
+            raise Failed(
+                f"What answers at {self.url} is no endpoint of Medley's, or has ended.", UNREACHABLE
+            ) from error
 
     def lines(self, path: str, **query: object) -> Iterator[str]:
-        """Lines as they come."""
-        with self._open(path, None, query) as response:
-            for line in response:
-                yield line.decode("utf-8", "replace").rstrip("\n")
+        """Lines as they come, however long none does."""
+        try:
+            with self._open(path, None, query, None) as response:
+                for line in response:
+                    yield line.decode("utf-8", "replace").rstrip("\n")
+        except (OSError, http.client.HTTPException) as error:
+            raise Failed("The endpoint has ended.", UNREACHABLE) from error
 
-    def _open(self, path: str, order: object, query: Mapping[str, object]) -> http.client.HTTPResponse:
+    def _open(
+        self, path: str, order: object, query: Mapping[str, object], seconds: float | None = _MANAGE_SECONDS
+    ) -> http.client.HTTPResponse:
         data = None if order is None else json.dumps(order).encode()
         headers = {"Content-Type": "application/json"}
         if self.token:
@@ -90,11 +108,11 @@ class Endpoint:
         url = f"{self.url.rstrip('/')}{path}" + (f"?{urlencode(query)}" if query else "")
         try:
             request = urllib.request.Request(url, data, headers)  # noqa: S310  the user's own URL
-            answer: http.client.HTTPResponse = urllib.request.urlopen(request, timeout=_MANAGE_SECONDS)  # noqa: S310
+            answer: http.client.HTTPResponse = urllib.request.urlopen(request, timeout=seconds)  # noqa: S310
         except urllib.error.HTTPError as error:
             with error:
                 raise Failed(_message(error.read()), AGAIN if error.code in (429, 503) else REFUSED) from error
-        except (OSError, ValueError) as error:
+        except (OSError, http.client.HTTPException, ValueError) as error:
             raise Failed(
                 f"No endpoint answers at {self.url}: start one with `medley serve`, or name it with --url.", UNREACHABLE
             ) from error

@@ -6,6 +6,7 @@ the words cannot be meant, 3 no endpoint answers, 4 not now: try again.
 
 import base64
 import json
+import os
 import sys
 import time
 from collections.abc import Callable, Iterator
@@ -120,9 +121,11 @@ def logs(
     try:
         with _failures(as_json):
             for line in Endpoint(url, token).lines("/logs", lines=lines, follow=int(follow)):
-                print(line if as_json else _readable(line), flush=True)
+                print(_as_json(line) if as_json else _readable(line), flush=True)
     except KeyboardInterrupt:
         pass
+    except BrokenPipeError:  # of `medley logs | head`: nobody reads on, and Python would say so once more at its end
+        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
 
 
 def fit(
@@ -212,6 +215,14 @@ def _readable(line: str) -> str:
         )
     except (ValueError, KeyError, TypeError):  # another container's line
         return line
+
+
+def _as_json(line: str) -> str:
+    """One JSON object, whatever another container has written."""
+    try:
+        return line if isinstance(json.loads(line), dict) else json.dumps({"message": line}, ensure_ascii=False)
+    except ValueError:
+        return json.dumps({"message": line}, ensure_ascii=False)
 
 
 def _shown(body: bytes) -> dict[str, str]:

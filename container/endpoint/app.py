@@ -10,12 +10,10 @@ Bodies are passed on byte for byte, both ways. Every error leaves through `answe
 into responses, with the header (x-amzn-ErrorType) and the members that boto3's typed exceptions are made from.
 """
 
-import asyncio
 import json
 import logging
 import uuid
-from collections.abc import AsyncIterator, Awaitable, Callable
-from contextlib import asynccontextmanager
+from collections.abc import Awaitable, Callable
 from dataclasses import dataclass, field
 
 from aiohttp import web
@@ -23,6 +21,7 @@ from multidict import istr
 
 from serving.errors import MedleyError
 
+from .bodies import Bodies
 from .edge import Guard, Tokens
 from .errors import (
     Elsewhere,
@@ -30,7 +29,6 @@ from .errors import (
     ModelError,
     NotAllowed,
     Overloaded,
-    OversizeBody,
     SlowBody,
     ValidationError,
     as_endpoint_error,
@@ -43,6 +41,10 @@ _TARGET_MODEL = istr("X-Amzn-SageMaker-Target-Model")
 _VARIANT_WANTED = istr("X-Amzn-SageMaker-Target-Variant")
 _REQUEST_ID, _INVOKED_VARIANT = istr("x-amzn-RequestId"), istr("x-Amzn-Invoked-Production-Variant")
 _COLD, _STALE = istr("X-Medley-Cold"), istr("X-Medley-Stale")
+_OTHER_KINDS = {  # of endpoints: what would name a part of them names nothing here
+    istr("X-Amzn-SageMaker-Target-Container-Hostname"): "TargetContainerHostname is for multi-container endpoints",
+    istr("X-Amzn-SageMaker-Inference-Component"): "InferenceComponentName is for endpoints of inference components",
+}
 _PREFIX = "x-amzn-sagemaker-"
 _PASSED_ON = ("content-type", "accept", "x-amzn-trace-id", "traceparent", "tracestate")
 _PASSED_BACK = {
@@ -64,7 +66,7 @@ class Face:
     name: str | None = None
     body_limit: int = 25 << 20  # bytes
     body_seconds: float = 60.0  # for a request's body to come in
-    body_memory: int = 1 << 30  # bytes of bodies that are held at once
+    body_memory: int = 1 << 30  # bytes of requests and answers that are held at once
     tokens: Tokens = field(default_factory=Tokens)
 
 
@@ -88,7 +90,8 @@ class Endpoint:
         self._router = router
         self._upstream = upstream
         self._face = face
-        self._body_bytes = 0
+        self._bodies = Bodies(face.body_limit, face.body_memory, face.body_seconds)
+        self.read = self._bodies.read
 
     def routes(self) -> list[web.RouteDef]:
         return [
@@ -102,7 +105,7 @@ class Endpoint:
     def app(self, *more: web.RouteDef) -> web.Application:
         """To be run with `auto_decompress=False`: a body is the model's to read, whatever it is packed with."""
         app = web.Application(client_max_size=self._face.body_limit)
-        app.add_routes([*self.routes(), *more, web.route("*", "/{elsewhere:.*}", self.answered(self.elsewhere))])
+        app.add_routes([*self.routes(), *more, web.route("*", r"/{elsewhere:[\s\S]*}", self.answered(self.elsewhere))])
         return app
 
     async def invocations(self, call: Call) -> web.Response:
@@ -111,6 +114,9 @@ class Endpoint:
             raise ValidationError(f'There is no endpoint "{call.endpoint}" here, only "{self._face.name}".')
         if received.get(_VARIANT_WANTED, VARIANT) != VARIANT:
             raise ValidationError(f'There is one variant here, "{VARIANT}", and not the one that TargetVariant names.')
+        for name, why in _OTHER_KINDS.items():
+            if name in received:
+                raise ValidationError(f"{why}; this one holds many models in one container. Name one with TargetModel.")
         headers = [(name, value) for name, value in received.items() if _is_passed_on(name.lower())]
         headers.append((_REQUEST_ID, call.request_id))
         async with self.read(call.request) as body:
@@ -119,7 +125,7 @@ class Endpoint:
         if not 200 <= answer.status < 300:
             text = words(answer)
             raise ModelError(f"The model answered {answer.status}: {text}", answer.status, text)
-        response = _passed_back(answer, call)
+        response = self._passed_back(answer, call)
         if reply.cold:
             response.headers[_COLD] = "true"
         if reply.stale:
@@ -127,7 +133,7 @@ class Endpoint:
         return response
 
     async def ping(self, call: Call) -> web.Response:
-        return _passed_back(await self._upstream.ping(), call)
+        return self._passed_back(await self._upstream.ping(), call)
 
     async def not_for_many_models(self, call: Call) -> web.Response:
         raise ValidationError(f"{_NOT_FOR_MANY_MODELS} Use invoke_endpoint.")
@@ -166,54 +172,33 @@ class Endpoint:
                     raise _not_allowed(self._face.tokens, request)
                 return await handler(call)
             except MedleyError as error:
-                return refusal(as_endpoint_error(error), call)
+                return self._refusal(as_endpoint_error(error), call)
             except Exception:  # noqa: BLE001  the last line: a fault of ours must not show its insides to a client
                 _log.exception("%s failed", request.path)
-                return refusal(EndpointError("The endpoint failed by a fault of its own; its log says more."), call)
+                sentence = "The endpoint failed by a fault of its own; its log says more."
+                return self._refusal(EndpointError(sentence), call)
             finally:
                 if isinstance(guard, Guard):
                     guard.ended()
 
         return answer
 
-    @asynccontextmanager
-    async def read(self, request: web.Request) -> AsyncIterator[bytes]:
-        """The body, which is counted among those that are held until the block ends."""
-        body = await self._body(request)
-        try:
-            yield body
-        finally:
-            self._body_bytes -= len(body)
+    def _passed_back(self, answer: Answer, call: Call) -> web.Response:
+        headers: dict[str, str] = {
+            name: value for key, name in _PASSED_BACK.items() if (value := answer.headers.get(key)) is not None
+        }
+        headers[_INVOKED_VARIANT] = VARIANT
+        headers[_REQUEST_ID] = call.request_id
+        return self._bodies.answer(answer.status, answer.body, headers)
 
-    async def _body(self, request: web.Request) -> bytes:
-        limit = self._face.body_limit
-        expected = limit if request.content_length is None else request.content_length
-        if expected > limit:
-            raise _oversize(limit)
-        if self._body_bytes + expected > max(self._face.body_memory, limit):
-            raise Overloaded("The requests that are being answered take all memory for them. Try again in a moment.")
-        self._body_bytes += expected
-        body = b""
-        try:
-            async with asyncio.timeout(self._face.body_seconds):
-                body = await request.read()
-        except web.HTTPRequestEntityTooLarge:  # a body that comes in chunks does not say its length before
-            raise _oversize(limit) from None
-        except TimeoutError:
-            seconds = self._face.body_seconds
-            raise SlowBody(f"The request's body did not come in within {seconds:g} seconds.") from None
-        finally:
-            self._body_bytes += len(body) - expected
-        return body
+    def _refusal(self, error: EndpointError, call: Call) -> web.Response:
+        self._router.refused(error.error_type)
+        return refusal(error, call)
 
 
 def _is_passed_on(name: str) -> bool:
     """`name` in lower-case letters. Not what is between client and endpoint: connection, credentials, agent."""
     return name.startswith(_PREFIX) or name in _PASSED_ON
-
-
-def _oversize(limit: int) -> OversizeBody:
-    return OversizeBody(f"The body is larger than the {limit:,} bytes that a request may have. Send fewer rows.")
 
 
 def _not_allowed(tokens: Tokens, request: web.Request) -> NotAllowed:
@@ -240,15 +225,6 @@ def refusal(error: EndpointError, call: Call) -> web.Response:
     if isinstance(error, SlowBody):
         response.force_close()
     return response
-
-
-def _passed_back(answer: Answer, call: Call) -> web.Response:
-    headers: dict[str, str] = {
-        name: value for key, name in _PASSED_BACK.items() if (value := answer.headers.get(key)) is not None
-    }
-    headers[_INVOKED_VARIANT] = VARIANT
-    headers[_REQUEST_ID] = call.request_id
-    return web.Response(status=answer.status, body=answer.body, headers=headers)
 
 
 def _log_stream(endpoint: str) -> str:

@@ -3,6 +3,8 @@
     Guard       on every connection: a cap on their number, and a time for a request's head to come in
     Tokens      who may call, who may manage
 
+What is no HTTP is answered with 400 by aiohttp, and not logged: whoever reaches the port could fill the log.
+
 To manage (load, unload, pin, read the log) takes the admin token, or to be on this machine. On this machine means a
 loopback address, without a proxy in between, and by a name that is this machine's: else a web page from elsewhere, in a
 browser that runs here, could give orders (DNS rebinding; a form that posts to 127.0.0.1).
@@ -11,10 +13,13 @@ browser that runs here, could give orders (DNS rebinding; a form that posts to 1
 import asyncio
 import hmac
 import ipaddress
+import logging
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 from typing import cast
 from urllib.parse import urlsplit
+
+from aiohttp.http_exceptions import HttpProcessingError
 
 _BEARER = "bearer "
 _PROXIES = ("Forwarded", "X-Forwarded-For", "X-Real-IP", "Via")
@@ -148,3 +153,14 @@ class Guard(asyncio.Protocol):
         self._timer = None
         if not self._busy:
             self._transport.close()
+
+
+def without_bad_requests() -> logging.Logger:
+    """The server's log, but for the traceback that it writes for each request that cannot be parsed."""
+    logger = logging.getLogger("aiohttp.server")
+    logger.addFilter(_is_ours)
+    return logger
+
+
+def _is_ours(record: logging.LogRecord) -> bool:
+    return not (record.exc_info and isinstance(record.exc_info[1], HttpProcessingError))

@@ -1,7 +1,9 @@
 """Which version of a model takes its calls, and how it is loaded.
 
 Invariants: one unpacking and one POST /models for a version, however many ask; the version that is loaded serves until
-a newer one is ready, and says so (`Model.stale`); no model waits for another, but for a place among those loading.
+a newer one is ready, and says so (`Model.stale`); no model waits for another, but for a place among those loading, and
+that not for long: whoever keeps a place for seconds waits (for a slow store, for code that hangs) more than it
+computes, and another is let in beside it.
 
 Flow of a load: fetch and unpack -> POST /models -> on 507 make room (room.py) and try again -> take the calls -> unload
 the version that it replaces.
@@ -11,7 +13,8 @@ import asyncio
 import itertools
 import logging
 import time
-from collections.abc import Coroutine
+from collections.abc import AsyncIterator, Coroutine
+from contextlib import ExitStack, asynccontextmanager
 
 from serving.errors import MedleyError, ModelNotFound, Unavailable
 
@@ -22,6 +25,7 @@ from .room import Room
 from .store import Artifact
 from .upstream import CONFLICT, OUT_OF_MEMORY, Answer, words
 
+_LENT = 4  # times the places there are: all loads together
 _LOADED = (200, CONFLICT)  # 409: that name is loaded already, and nobody else has it
 _log = logging.getLogger(__name__)
 
@@ -34,7 +38,8 @@ class Loader:
         self._limits = limits
         self.roster = Roster(set(limits.pinned))
         self.room = Room(platform, self.roster, limits.memory)
-        self._slots = asyncio.Semaphore(limits.parallel_loads)
+        self._places = asyncio.Semaphore(limits.parallel_loads)
+        self._loads = asyncio.Semaphore(limits.parallel_loads * _LENT)
         self._attempts = itertools.count(1)
         self._posts: set[asyncio.Task[Answer]] = set()
         self._chores: set[asyncio.Task[None]] = set()
@@ -130,7 +135,7 @@ class Loader:
             self.room.forget(model)
         else:
             self.room.holds()
-            self._chore(self.room.keep_budget(model, self._limits.sentence_seconds))
+            self.chore(self.room.keep_budget(model, self._limits.sentence_seconds))
         self._unload_unasked(target_model)
 
     def _unload_unasked(self, target_model: str) -> None:
@@ -154,7 +159,7 @@ class Loader:
     async def _outcome(self, model: Model) -> MedleyError | None:
         seconds = self._limits.load_seconds
         try:
-            async with self._slots, asyncio.timeout(seconds):
+            async with self._loads, self._place(), asyncio.timeout(seconds):
                 await self._fetch(model)
                 await self.room.ahead(model)
                 began = time.monotonic()
@@ -173,6 +178,18 @@ class Loader:
             _log.exception("loading %s failed", model.artifact.target_model)
             return EndpointError("Loading the model failed by a fault of the endpoint; its log says more.")
         return None if answer.status in _LOADED else await self._refused(model, answer)
+
+    @asynccontextmanager
+    async def _place(self) -> AsyncIterator[None]:
+        await self._places.acquire()
+        given = ExitStack()
+        given.callback(self._places.release)
+        timer = asyncio.get_running_loop().call_later(self._limits.place_seconds, given.close)
+        with given:
+            try:
+                yield
+            finally:
+                timer.cancel()
 
     async def _fetch(self, model: Model) -> None:
         began = time.monotonic()
@@ -225,7 +242,8 @@ class Loader:
         except MedleyError as error:
             _log.warning("a load that took too long could not be undone: %s", error)
 
-    def _chore(self, work: Coroutine[None, None, None]) -> None:
+    def chore(self, work: Coroutine[None, None, None]) -> None:
+        """Done beside the calls; given up at the end."""
         task = asyncio.create_task(work)
         self._chores.add(task)
         task.add_done_callback(self._chores.discard)

@@ -8,6 +8,7 @@ stderr, when it could not go on.
 
 import asyncio
 import contextlib
+import json
 import os
 import random
 import signal
@@ -26,7 +27,7 @@ from . import emf
 from .app import Endpoint, Face
 from .cache import ArtifactCache
 from .child import Child, ContainerEnded, Listeners
-from .edge import Guard, Tokens, Turnstile
+from .edge import Guard, Tokens, Turnstile, without_bad_requests
 from .folders import folder_for
 from .log import ContainerLog
 from .manage import Management
@@ -42,6 +43,8 @@ from .upstream import Upstream
 _PORTS = range(20_000, 32_767)  # multi-model-server refuses to listen from 32767 up
 _DRAIN_SECONDS = 5.0
 _EMF_SECONDS = 60.0
+_OWN_CONNECTIONS = 256  # to the container, beside those for calls: loads, unloads, pings
+_COUNT_SECONDS = 5.0  # that a listing may keep the first line waiting
 _UNREAD_SECONDS = 60  # that an answer may lie unread at its caller before the connection is closed
 _READY = "Serving "
 _S3 = "s3://"
@@ -70,7 +73,7 @@ async def _serve(settings: LocalSettings) -> None:
         variables = settings.variables | _contract(settings, root, port)
         child = await Child.start(settings.container, variables, listeners, settings.quiet)
         try:
-            async with Upstream(port, settings.invoke_seconds, settings.body_limit) as upstream:
+            async with Upstream(port, settings.body_limit) as upstream:
                 if await child.answers(upstream, settings.start_seconds, stop):
                     cache = ArtifactCache(root, settings.disk, keep=settings.cache is not None)
                     platform = Platform(_store(settings, root), cache, upstream, log, Metrics(settings.metric_models))
@@ -96,11 +99,12 @@ async def _answer(
     try:
         await _preload(router, settings, ends)
         async with listening(app, management, listener, Turnstile(settings.connections, settings.head_seconds)):
-            print(f"{_READY}{await _count(router)} of {settings.models} on {_url(settings, listener)}", flush=True)
+            print(_ready(settings, await _count(router, ends), _url(settings, listener)), flush=True)
             chore = asyncio.create_task(_write_emf(platform.metrics, settings)) if settings.emf else None
             await asyncio.wait(ends, return_when=asyncio.FIRST_COMPLETED)
-            if chore:
-                chore.cancel()
+        if chore:
+            chore.cancel()
+            _print_emf(platform.metrics, settings)  # of the last calls, which have been answered by now
     finally:
         await router.close()
 
@@ -110,7 +114,8 @@ async def listening(
     app: web.Application, management: Management, listener: socket.socket, turnstile: Turnstile
 ) -> AsyncIterator[None]:
     """Answers on `listener` while the block lasts; then what is in flight is finished."""
-    runner = web.AppRunner(app, access_log=None, auto_decompress=False, shutdown_timeout=_DRAIN_SECONDS)
+    how: dict[str, Any] = {"access_log": None, "logger": without_bad_requests(), "auto_decompress": False}
+    runner = web.AppRunner(app, shutdown_timeout=_DRAIN_SECONDS, **how)
     await runner.setup()
     assert runner.server
     make = runner.server
@@ -125,7 +130,7 @@ async def listening(
 
 def _limits(settings: LocalSettings) -> Limits:
     return Limits(
-        wait_seconds=settings.invoke_seconds,
+        invoke_seconds=settings.invoke_seconds,
         load_seconds=settings.load_seconds,
         parallel_loads=settings.parallel_loads,
         pinned=frozenset(settings.pin),
@@ -159,18 +164,33 @@ async def _preload(router: Router, settings: LocalSettings, ends: tuple[asyncio.
         print(f'"{name}" was not preloaded: {why}', file=sys.stderr, flush=True)
 
 
-async def _count(router: Router) -> str:
+def _ready(settings: LocalSettings, count: int | None, url: str) -> str:
+    if settings.json:
+        return json.dumps({"event": "serving", "url": url, "where": settings.models, "models": count})
+    return f"{_READY}{'' if count is None else f'{count} '}models of {settings.models} on {url}"
+
+
+async def _count(router: Router, ends: tuple[asyncio.Task[Any], ...]) -> int | None:
+    listing = asyncio.create_task(router.catalogue())
+    await asyncio.wait((listing, *ends), timeout=_COUNT_SECONDS, return_when=asyncio.FIRST_COMPLETED)
+    if not listing.done():
+        listing.cancel()
+        return None
     try:
-        return f"{len(await router.catalogue())} models"
+        return len(listing.result())
     except MedleyError:  # S3 may allow to read artifacts and not to list them
-        return "models"
+        return None
 
 
 async def _write_emf(metrics: Metrics, settings: LocalSettings) -> None:
     while True:
         await asyncio.sleep(_EMF_SECONDS)
-        for line in emf.lines(metrics.waiting(), settings.endpoint_name or "local"):
-            print(line, flush=True)
+        _print_emf(metrics, settings)
+
+
+def _print_emf(metrics: Metrics, settings: LocalSettings) -> None:
+    for line in emf.lines(metrics.waiting(), settings.endpoint_name or "local"):
+        print(line, flush=True)
 
 
 def _contract(settings: LocalSettings, root: Path, port: int) -> dict[str, str]:
@@ -181,6 +201,9 @@ def _contract(settings: LocalSettings, root: Path, port: int) -> dict[str, str]:
         "MEDLEY_BIND_ADDRESS": LOOPBACK,
         "MEDLEY_MODEL_ROOT": str(root),
         "MEDLEY_BODY_LIMIT": str(settings.body_limit),
+        # What is too much is told here, as 503 with Retry-After: the container's own word would be a ModelError.
+        "MEDLEY_QUEUE_LIMIT": str(min(settings.queue, 100_000)),
+        "MEDLEY_MAX_CONNECTIONS": str(min(settings.connections + _OWN_CONNECTIONS, 1_000_000)),
     }
     return told if settings.memory is None else {**told, "MEDLEY_MEMORY_BUDGET": str(settings.memory)}
 

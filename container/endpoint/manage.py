@@ -23,7 +23,7 @@ from .app import Call, Endpoint
 from .errors import Elsewhere, Overloaded, ValidationError
 from .metrics import CONTENT_TYPE, Metrics
 from .router import Router
-from .tail import Tail
+from .tail import MOST_LINES, Tail
 
 _PAGE = Path(__file__).with_name("page")
 _FILES = {"/": "text/html", "/page.css": "text/css", "/page.js": "text/javascript"}
@@ -50,6 +50,7 @@ class Management:
         self._tail = tail
         self._memory = memory
         self._streams = 0
+        self._states: dict[bool, tuple[str, float]] = {}
         self._closing = asyncio.Event()
         self._orders: dict[str, Callable[[str], Awaitable[None]]] = {
             "load": router.load,
@@ -86,10 +87,10 @@ class Management:
     async def catalogue(self, call: Call) -> web.Response:
         query = call.request.query
         match, after = query.get("match", "").lower(), query.get("after", "")
-        limit = int(query["limit"]) if query.get("limit", "").isdecimal() else _MOST_ROWS
+        limit = _number(query.get("limit", ""), _MOST_ROWS)
         listed = await self._router.catalogue()
         found = [entry for entry in listed if match in entry.target_model.lower()]
-        rows = [entry for entry in found if entry.target_model > after][: min(limit, _MOST_ROWS)]
+        rows = [entry for entry in found if entry.target_model > after][:limit]
         more = bool(rows) and rows[-1] is not found[-1]
         return web.json_response(
             {
@@ -117,10 +118,11 @@ class Management:
         return web.json_response({"target_model": target_model, "milliseconds": milliseconds, "models": rows})
 
     async def _target_model(self, call: Call) -> str:
-        with contextlib.suppress(ValueError):
-            wanted = json.loads(await call.request.read())
-            if isinstance(wanted, dict) and isinstance(wanted.get("target_model"), str):
-                return str(wanted["target_model"])
+        async with self._endpoint.read(call.request) as body:
+            with contextlib.suppress(ValueError, RecursionError):
+                wanted = json.loads(body)
+                if isinstance(wanted, dict) and isinstance(wanted.get("target_model"), str):
+                    return str(wanted["target_model"])
         raise ValidationError('The body must be JSON that names a model: {"target_model": "churn.tar.gz"}.')
 
     # Streams
@@ -130,7 +132,7 @@ class Management:
         async with self._stream(call, "text/event-stream") as response:
             shown, at = "", time.monotonic()
             while not self._closing.is_set():
-                state = json.dumps(await self._state(may_manage))
+                state = await self._shown(may_manage)
                 if state != shown:
                     await response.write(f"data: {state}\n\n".encode())
                     shown, at = state, time.monotonic()
@@ -142,7 +144,7 @@ class Management:
 
     async def logs(self, call: Call) -> web.StreamResponse:
         query = call.request.query
-        wanted = int(query["lines"]) if query.get("lines", "").isdecimal() else 100
+        wanted = _number(query.get("lines", ""), 100, MOST_LINES)
         async with self._stream(call, "text/plain") as response:
             at, lines = self._tail.last(wanted)
             await response.write(b"".join(lines))
@@ -151,6 +153,16 @@ class Management:
                 at, lines = self._tail.since(at)
                 await response.write(b"".join(lines) if lines else b"")
         return response
+
+    async def _shown(self, may_manage: bool) -> str:
+        """As JSON; put together once for all who watch, however many they are."""
+        now = time.monotonic()
+        text, at = self._states.get(may_manage, ("", -_EVERY))
+        if now - at >= _EVERY / 2:
+            self._states[may_manage] = text, now
+            text = json.dumps(await self._state(may_manage))
+            self._states[may_manage] = text, now
+        return text
 
     async def _state(self, may_manage: bool) -> dict[str, object]:
         rows = self._router.listing()
@@ -186,3 +198,11 @@ class Management:
     async def _pause(self) -> None:
         with contextlib.suppress(TimeoutError):
             await asyncio.wait_for(self._closing.wait(), _EVERY)
+
+
+def _number(text: str, otherwise: int, most: int | None = None) -> int:
+    """Of a query; at most `most`, or `otherwise`."""
+    most = otherwise if most is None else most
+    if not (text.isascii() and text.isdigit()):
+        return otherwise
+    return min(int(text), most) if len(text) < 10 else most

@@ -13,6 +13,7 @@ from prometheus_client.registry import Collector
 
 OTHERS = "(other models)"
 _SECONDS = (0.001, 0.0025, 0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1.0, 2.5, 5.0, 10.0, 30.0, 60.0)
+_PARTS = frozenset({"fetch", "unpack", "start", "load", "answer", "first_predict"})
 _PART_SECONDS = (0.001, 0.003, 0.01, 0.03, 0.1, 0.3, 1.0, 3.0, 10.0, 30.0, 100.0, 300.0)
 CONTENT_TYPE = "text/plain; version=0.0.4; charset=utf-8"
 
@@ -66,7 +67,9 @@ class Metrics:
             buckets=_PART_SECONDS,
             registry=registry,
         )
-        self.refused = Counter("medley_refused", "Calls that reached no model", ("error",), registry=registry)
+        self.refused = Counter(
+            "medley_refused", "Requests that were answered with an error", ("error",), registry=registry
+        )
 
     def of(self, target_model: str) -> Series:
         """The series of a model that is in the store."""
@@ -101,10 +104,15 @@ class Metrics:
         self.of(target_model).waiting.loads += error is None
 
     def started(self, target_model: str, parts: Mapping[str, float]) -> None:
-        """A cold start is over; `parts` in milliseconds."""
+        """A cold start is over; `parts` in milliseconds. Those that only this container knows are one, so that whatever
+        it writes into its log, the labels are bounded."""
         name = self._label(target_model)
+        sums = dict[str, float]()
         for part, milliseconds in parts.items():
-            self._parts.labels(name, part).observe(milliseconds / 1000)
+            known = part if part in _PARTS else "other"
+            sums[known] = sums.get(known, 0.0) + milliseconds / 1000
+        for part, seconds in sums.items():
+            self._parts.labels(name, part).observe(seconds)
 
     def unloaded(self, target_model: str, reason: str) -> None:
         self._unloads.labels(self._label(target_model), reason).inc()

@@ -1,4 +1,4 @@
-"""The Open Inference Protocol v2 (KServe, MLServer, Triton), with JSON tensors, on the same models.
+"""The Open Inference Protocol v2 (KServe, MLServer, Triton), on the same models: JSON tensors, and binary ones in.
 
     GET  /v2, /v2/health/live, /v2/health/ready
     GET  /v2/models/{m}[/versions/{v}][/ready]
@@ -6,20 +6,29 @@
     POST /v2/repository/index, /v2/repository/models/{m}/load | unload      (who may manage)
 
 A model's name is its TargetModel, slashes and all. Versions are the store's own; a request cannot choose one. Errors
-have the protocol's form, {"error": sentence}.
+have the protocol's form, {"error": sentence}. Large tensors are translated in a thread: other calls go on meanwhile.
 """
 
+import asyncio
 import json
+from collections.abc import Callable
 from importlib.metadata import version
+from typing import TypeVar
 
 from aiohttp import web
 
 from .app import Call, Endpoint
+from .binary import HEADER, filled, split
 from .errors import ModelError, ServiceUnavailable, ValidationError
 from .router import Router
 from .tensors import body_of, output_of
 from .upstream import Upstream, words
 
+T = TypeVar("T")
+_EXTENSIONS = ["model_repository", "binary_tensor_data"]
+_LARGE = 64 << 10  # bytes
+_INPUT = {"name": "input", "datatype": "FP64", "shape": [-1, -1]}  # rows; an artifact does not say more
+_OUTPUT = {"name": "predict", "datatype": "FP64", "shape": [-1]}
 _STATES = {"loading": "LOADING", "ready": "READY", "draining": "UNLOADING"}
 _JSON = (("Content-Type", "application/json"), ("Accept", "application/json"))
 _TARGET_MODEL, _REQUEST_ID = "X-Amzn-SageMaker-Target-Model", "x-amzn-RequestId"
@@ -49,7 +58,7 @@ class OpenInference:
         ]
 
     async def server(self, call: Call) -> web.Response:
-        told = {"name": "medley", "version": version("medley"), "extensions": ["model_repository"]}
+        told = {"name": "medley", "version": version("medley"), "extensions": _EXTENSIONS}
         return web.json_response(told)
 
     async def live(self, call: Call) -> web.Response:
@@ -63,7 +72,7 @@ class OpenInference:
     async def model(self, call: Call) -> web.Response:
         artifact = await self._router.find(_model(call))
         told = {"name": artifact.target_model, "versions": [artifact.version], "platform": "medley"}
-        return web.json_response({**told, "inputs": [], "outputs": []})
+        return web.json_response({**told, "inputs": [_INPUT], "outputs": [_OUTPUT]})
 
     async def model_ready(self, call: Call) -> web.Response:
         artifact = await self._router.find(_model(call))
@@ -72,23 +81,24 @@ class OpenInference:
         return web.json_response({"name": artifact.target_model, "ready": True})
 
     async def infer(self, call: Call) -> web.Response:
-        if "Inference-Header-Content-Length" in call.request.headers:
-            raise ValidationError("Tensors in binary form are not read here: send them as JSON (binary_data=False).")
         model = _model(call)
         async with self._endpoint.read(call.request) as received:
-            request = _parsed(received)
+            header = call.request.headers.get(HEADER)
+            request, body = await _translated(len(received), lambda: _asked(received, header))
             headers = [*_JSON, (_TARGET_MODEL, model), (_REQUEST_ID, call.request_id)]
-            reply = await self._router.invoke(model, headers, body_of(request))
+            reply = await self._router.invoke(model, headers, body)
         answer = reply.answer
         if not 200 <= answer.status < 300:
             raise ModelError(f"The model answered {answer.status}: {words(answer)}", answer.status, words(answer))
-        told: dict[str, object] = {"model_name": model, "outputs": [output_of(answer.body, request)]}
+        output = await _translated(len(answer.body), lambda: output_of(answer.body, request))
+        told: dict[str, object] = {"model_name": model, "outputs": [output]}
         if isinstance(request, dict) and isinstance(request.get("id"), str):
             told["id"] = request["id"]
         return web.json_response(told)
 
     async def index(self, call: Call) -> web.Response:
-        wanted = _parsed(await call.request.read() or b"{}")
+        async with self._endpoint.read(call.request) as body:
+            wanted = _parsed(body or b"{}")
         only_ready = isinstance(wanted, dict) and wanted.get("ready") is True
         rows = []
         for listed in await self._router.catalogue():
@@ -112,6 +122,20 @@ class OpenInference:
 
 def _model(call: Call) -> str:
     return call.request.match_info["model"]
+
+
+async def _translated(size: int, work: Callable[[], T]) -> T:
+    return await asyncio.to_thread(work) if size > _LARGE else work()
+
+
+def _asked(received: bytes, header: str | None) -> tuple[object, bytes]:
+    """The request, and the body that the model gets."""
+    if header is None:
+        request = _parsed(received)
+    else:
+        text, rest = split(received, header)
+        request = filled(_parsed(text), rest)
+    return request, body_of(request)
 
 
 def _parsed(body: bytes) -> object:

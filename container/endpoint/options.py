@@ -82,10 +82,10 @@ class LocalSettings:
     queue: int = field(default=2048, metadata=_says("calls that may wait for one model; more get 503", _count))
     connections: int = field(default=4096, metadata=_says("open connections; more get 503", _count))
     body_limit: int = field(default=25 << 20, metadata=_says("the largest request and answer", size))
-    body_memory: int = field(default=1 << 30, metadata=_says("for the requests that are being answered", size))
+    body_memory: int = field(default=1 << 30, metadata=_says("for requests and answers that are under way", size))
     head_seconds: float = field(default=15.0, metadata=_says("for a request's head to come in", _seconds))
     body_seconds: float = field(default=60.0, metadata=_says("for a request's body to come in", _seconds))
-    invoke_seconds: float = field(default=60.0, metadata=_says("for an answer, and to wait for a load", _seconds))
+    invoke_seconds: float = field(default=60.0, metadata=_says("for a call, a load it waits for included", _seconds))
     load_seconds: float = field(default=360.0, metadata=_says("for a load", _seconds))
     start_seconds: float = field(default=480.0, metadata=_says("until the container's first good ping", _seconds))
     stop_seconds: float = field(default=10.0, metadata=_says("from the container's SIGTERM to its SIGKILL", _seconds))
@@ -96,6 +96,7 @@ class LocalSettings:
         metadata=_says("the command of any multi-model container that listens on $SAGEMAKER_BIND_TO_PORT", _command),
     )
     set: tuple[str, ...] = field(default=(), metadata=_says("NAME=VALUE for the container's environment"))
+    json: bool = field(default=False, metadata=_says("say in JSON where it serves, for programs"))
     quiet: bool = field(default=False, metadata=_says("do not show the container's log"))
     stop_at_eof: bool = field(default=False, metadata=_says("", hidden=True))  # of stdin: whoever started it has gone
     token: str | None = field(default=None, repr=False, metadata={"environment": TOKEN})

@@ -13,10 +13,11 @@ from .upstream import Upstream
 class Limits:
     """Seconds, bytes and counts; SageMaker's, where it has them."""
 
-    wait_seconds: float = 60.0  # that a call waits for a load
+    invoke_seconds: float = 60.0  # that a call has, from its body to its answer, a load that it waits for included
     load_seconds: float = 360.0
     sentence_seconds: float = 0.5  # that a failed load waits for the container's log to say why
     parallel_loads: int = 4
+    place_seconds: float = 10.0  # that a load keeps its place among them
     pinned: frozenset[str] = frozenset()  # target models that are never unloaded for want of memory
     memory: int | None = None  # for all models; None: as much as the container allows
     queue: int = 2048  # calls that one model may hold, waiting and being answered

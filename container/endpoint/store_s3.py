@@ -4,7 +4,8 @@ Asking S3 takes milliseconds, so a version is remembered. One that was asked for
 still used, while S3 is asked in the background: the call that finds it old does not wait, the next one sees what came
 of it. Where S3 cannot be asked, the remembered version serves on, and `doubt` says so: the log and each answer do too.
 
-Invariant: bytes are fetched under the ETag that names them (If-Match): never one version under another's name.
+Invariant: bytes are fetched under the ETag that names them (If-Match): never one version under another's name. A caller
+is told that the store cannot be reached, and the log why: a bucket's name and its policy are not for everybody.
 """
 
 import asyncio
@@ -13,7 +14,7 @@ import tempfile
 import threading
 import time
 from collections.abc import AsyncIterator, Callable
-from concurrent.futures import ThreadPoolExecutor
+from concurrent.futures import Future
 from contextlib import asynccontextmanager, closing
 from dataclasses import dataclass
 from pathlib import Path
@@ -31,11 +32,13 @@ if TYPE_CHECKING:
     from mypy_boto3_s3 import S3Client
 
 T = TypeVar("T")
-_ABSENT = ("404", "NoSuchKey", "NotFound", "403", "AccessDenied", "Forbidden")  # S3 says 403 to who may not list
+_FORBIDDEN = ("403", "AccessDenied", "Forbidden")  # also what is absent, to who may not list
+_ABSENT = ("404", "NoSuchKey", "NotFound", *_FORBIDDEN)
 _CHANGED = ("412", "PreconditionFailed")
 _THREADS = 16
 _CHUNK = 1 << 20
 _LONGEST_MEMORY = 100_000  # names; whoever asks for more has them asked for again
+_SAID_FOR = 60.0  # seconds until the log says the same again
 _log = logging.getLogger(__name__)
 
 
@@ -58,7 +61,8 @@ class S3Store:
         self._bucket, self._prefix = bucket, prefix.rstrip("/") + "/" if prefix.strip("/") else ""
         self._recheck_seconds = recheck_seconds
         self._client = client or _client()
-        self._threads = ThreadPoolExecutor(_THREADS, thread_name_prefix="s3")
+        self._threads = asyncio.Semaphore(_THREADS)
+        self._said: dict[str, float] = {}
         self._seen: dict[str, _Seen] = {}
         self._asking: dict[str, asyncio.Task[Artifact]] = {}
         self._closed = threading.Event()
@@ -87,7 +91,7 @@ class S3Store:
             except ClientError as error:
                 raise self._meant(error, artifact.target_model, artifact) from error
             except BotoCoreError as error:
-                raise _unreachable() from error
+                raise self._unreachable(error) from error
             except OSError as error:
                 raise EndpointError(f"The artifact could not be fetched to this disk: {error.strerror}.") from error
             finally:
@@ -102,13 +106,12 @@ class S3Store:
         try:
             return await self._in_thread(self._list)
         except (ClientError, BotoCoreError) as error:
-            raise _unreachable() from error
+            raise self._unreachable(error) from error
 
     async def close(self) -> None:
         self._closed.set()
         for task in self._asking.values():
             task.cancel()
-        self._threads.shutdown(wait=False, cancel_futures=True)
 
     # Asking
 
@@ -127,7 +130,7 @@ class S3Store:
         except ClientError as error:
             raise self._meant(error, target_model) from error
         except BotoCoreError as error:
-            raise _unreachable() from error
+            raise self._unreachable(error) from error
         return Artifact(target_model, head["ETag"].strip('"'), key)
 
     def _answered(self, target_model: str, task: asyncio.Task[Artifact]) -> None:
@@ -151,17 +154,34 @@ class S3Store:
 
     def _meant(self, error: ClientError, target_model: str, artifact: Artifact | None = None) -> MedleyError:
         code = str(error.response.get("Error", {}).get("Code"))
+        if code in _FORBIDDEN:
+            self._say(f"S3 forbids it ({error}). Where the name is right, s3:GetObject and s3:ListBucket are needed.")
         if code in _ABSENT:
             return missing(target_model)
         if code in _CHANGED and artifact:
             self._seen.pop(target_model, None)
             return changed(artifact)
-        return _unreachable()
+        return self._unreachable(error)
+
+    def _unreachable(self, error: Exception) -> Unavailable:
+        self._say(f"S3 cannot be asked: {error}")
+        return Unavailable("The store of the artifacts cannot be reached. Try again in a moment.")
+
+    def _say(self, sentence: str) -> None:
+        now = time.monotonic()
+        self._said = {said: at for said, at in self._said.items() if now - at < _SAID_FOR}
+        if sentence not in self._said:
+            self._said[sentence] = now
+            _log.warning("%s", sentence)
 
     # In threads
 
     async def _in_thread(self, work: Callable[[], T]) -> T:
-        return await asyncio.get_running_loop().run_in_executor(self._threads, work)
+        """In a thread that does not keep the process from its end, as an executor's would: S3 may hang for minutes."""
+        async with self._threads:
+            done: Future[T] = Future()
+            threading.Thread(target=_do, args=(work, done), name="s3", daemon=True).start()
+            return await asyncio.wrap_future(done)
 
     def _download(self, artifact: Artifact, file: Path, given_up: threading.Event) -> None:
         answer = self._client.get_object(Bucket=self._bucket, Key=artifact.path, IfMatch=f'"{artifact.version}"')
@@ -197,5 +217,10 @@ def _client() -> "S3Client":
     return client
 
 
-def _unreachable() -> Unavailable:
-    return Unavailable("The store of the artifacts cannot be reached. Try again in a moment.")
+def _do(work: Callable[[], T], done: Future[T]) -> None:
+    if not done.set_running_or_notify_cancel():
+        return
+    try:
+        done.set_result(work())
+    except BaseException as error:  # noqa: BLE001  whatever it is, who waits for it is told
+        done.set_exception(error)

@@ -3,7 +3,7 @@
 import threading
 from collections import deque
 
-_MOST = 2000  # lines
+MOST_LINES = 2000  # lines
 _LONGEST = 8192  # bytes of a line that are kept
 
 
@@ -11,7 +11,7 @@ class Tail:
     """Lines have numbers, from 0 on; the oldest are forgotten."""
 
     def __init__(self) -> None:
-        self._lines: deque[bytes] = deque(maxlen=_MOST)
+        self._lines: deque[bytes] = deque(maxlen=MOST_LINES)
         self._count = 0
         self._lock = threading.Lock()
 

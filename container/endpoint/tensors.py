@@ -70,7 +70,7 @@ def _checked(tensor: object) -> tuple[str, list[int], list[Any]]:
         raise ValidationError(f'The input "{name}" must have a shape: a list of whole numbers.')
     if not isinstance(data, list):
         raise ValidationError(f'The input "{name}" must have its data as a JSON list, not in binary form.')
-    values = list(_flat(data))
+    values = [None if value != value else value for value in _flat(data)]  # NaN is no JSON: missing is null
     if len(values) != math.prod(shape):
         raise ValidationError(f'The input "{name}" has {len(values)} values, and its shape says {math.prod(shape)}.')
     return name, shape, values

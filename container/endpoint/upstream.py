@@ -12,7 +12,7 @@ from typing import Self
 from .connections import Answer, Broken, Connections, Oversize, Unreachable
 from .errors import NO_ANSWER, ModelError, ServiceUnavailable
 
-__all__ = ["CONFLICT", "NOT_FOUND", "OUT_OF_MEMORY", "Answer", "Upstream", "words"]
+__all__ = ["CONFLICT", "NOT_FOUND", "OUT_OF_MEMORY", "Answer", "Upstream", "no_answer", "words"]
 NOT_FOUND, CONFLICT, OUT_OF_MEMORY = 404, 409, 507
 _PING_SECONDS = 2.0
 _MANAGE_SECONDS = 60.0
@@ -23,10 +23,9 @@ _JSON = (("Content-Type", "application/json"),)  # without it multi-model-server
 class Upstream:
     """One container on `port` of loopback. To be entered in the event loop and left there."""
 
-    def __init__(self, port: int, invoke_seconds: float, body_limit: int) -> None:
+    def __init__(self, port: int, body_limit: int) -> None:
         self._port = port
         self._body_limit = body_limit
-        self._invoke_seconds = invoke_seconds
 
     async def __aenter__(self) -> Self:
         self._connections = Connections("127.0.0.1", self._port, self._body_limit)
@@ -39,13 +38,10 @@ class Upstream:
         """The first lines of an invocation, put together once for each model."""
         return self._first_lines("POST", f"/models/{model_name}/invoke")
 
-    async def invoke(self, path: bytes, headers: Iterable[tuple[str, str]], body: bytes) -> Answer:
-        """Raises ModelError when no answer comes, or none in time; ServiceUnavailable when nothing listens."""
-        try:
-            async with asyncio.timeout(self._invoke_seconds):
-                return await self._call(path, headers, body)
-        except TimeoutError as error:
-            raise _no_answer(f"The model did not answer within {self._invoke_seconds:g} seconds.") from error
+    async def invoke(self, path: bytes, headers: Iterable[tuple[str, str]], body: bytes, seconds: float) -> Answer:
+        """Raises TimeoutError after `seconds`, ModelError where no answer comes, ServiceUnavailable where none can."""
+        async with asyncio.timeout(seconds):
+            return await self._call(path, headers, body)
 
     async def load(self, model_name: str, folder: str) -> Answer:
         """POST /models; whoever calls bounds its time."""
@@ -56,9 +52,9 @@ class Upstream:
         """DELETE /models/{n}: when it returns, the model's memory is free."""
         return await self._manage("DELETE", f"/models/{model_name}", _MANAGE_SECONDS)
 
-    async def describe(self, model_name: str) -> Answer:
+    async def describe(self, model_name: str, seconds: float) -> Answer:
         """GET /models/{n}: 404 when it is not loaded."""
-        return await self._manage("GET", f"/models/{model_name}", _MANAGE_SECONDS)
+        return await self._manage("GET", f"/models/{model_name}", seconds)
 
     async def ping(self) -> Answer:
         """GET /ping, which has two seconds by the contract."""
@@ -69,7 +65,7 @@ class Upstream:
             async with asyncio.timeout(seconds):
                 return await self._call(self._first_lines(method, path), (), b"")
         except TimeoutError as error:
-            raise ServiceUnavailable(f"The container did not answer within {seconds:g} seconds.") from error
+            raise ServiceUnavailable(f"The container did not answer within {seconds:.3g} seconds.") from error
 
     def _first_lines(self, method: str, path: str) -> bytes:
         return f"{method} {path} HTTP/1.1\r\nHost: 127.0.0.1:{self._port}\r\n".encode()
@@ -82,12 +78,12 @@ class Upstream:
         except Unreachable as error:
             raise ServiceUnavailable("The container cannot be reached. Try again in a moment.") from error
         except Oversize as error:
-            raise _no_answer(
+            raise no_answer(
                 f"The model's answer is larger than the {self._body_limit:,} bytes that an answer may have. "
                 "Ask for fewer rows at a time."
             ) from error
         except Broken as error:
-            raise _no_answer(str(error)) from error
+            raise no_answer(str(error)) from error
 
 
 def words(answer: Answer) -> str:
@@ -95,5 +91,6 @@ def words(answer: Answer) -> str:
     return answer.body[: 4 * _LONGEST_TEXT].decode("utf-8", "replace")[:_LONGEST_TEXT].strip()
 
 
-def _no_answer(sentence: str) -> ModelError:
+def no_answer(sentence: str) -> ModelError:
+    """That the container gave none, as SageMaker tells it."""
     return ModelError(sentence, NO_ANSWER, sentence)

@@ -7,7 +7,7 @@ import os
 import socket
 import tarfile
 import threading
-from collections.abc import Callable, Coroutine
+from collections.abc import Callable, Coroutine, Iterable
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 from typing import Any, Self, TypeVar
@@ -30,7 +30,7 @@ from container.endpoint.parts import Limits, Platform
 from container.endpoint.router import Router
 from container.endpoint.store import FolderStore, Store
 from container.endpoint.tail import Tail
-from container.endpoint.upstream import Upstream
+from container.endpoint.upstream import Answer, Upstream
 
 from .stub import Gate, Stub
 
@@ -73,6 +73,18 @@ class CountingCache(ArtifactCache):
         await super().hold(model_name, archive, target_model)
 
 
+class CountingUpstream(Upstream):
+    """Keeps how long each invocation was given."""
+
+    async def __aenter__(self) -> Self:
+        self.seconds: list[float] = []
+        return await super().__aenter__()
+
+    async def invoke(self, path: bytes, headers: Iterable[tuple[str, str]], body: bytes, seconds: float) -> Answer:
+        self.seconds.append(seconds)
+        return await super().invoke(path, headers, body, seconds)
+
+
 class Rig:
     """`store` makes another kind of store of the models' folder."""
 
@@ -82,7 +94,6 @@ class Rig:
         limits: Limits | None = None,
         face: Face | None = None,
         disk: int = 1 << 30,
-        invoke_seconds: float = 30.0,
         store: Callable[[Path], Store] = FolderStore,
         turnstile: Turnstile | None = None,
         keep: bool = False,
@@ -96,7 +107,6 @@ class Rig:
         self._disk = disk
         self._keep = keep
         self._turnstile = turnstile or Turnstile(2048, 20.0)
-        self._invoke_seconds = invoke_seconds
         self._store = store
         self.loop = uvloop.new_event_loop()
         self._thread = threading.Thread(target=self.loop.run_forever)
@@ -125,15 +135,15 @@ class Rig:
         self.log = ContainerLog()
         self.stub = Stub(self.log.line)
         self.container = web.AppRunner(self.stub.app(), access_log=None, shutdown_timeout=1)
-        self._upstream = Upstream(await _listen(self.container), self._invoke_seconds, self._face.body_limit)
-        await self._upstream.__aenter__()
+        self.upstream = CountingUpstream(await _listen(self.container), self._face.body_limit)
+        await self.upstream.__aenter__()
         self.cache = CountingCache(self.cache_root, self._disk, self._keep)
         self.metrics, self.tail = Metrics(), Tail()
-        platform = Platform(self._store(self.models), self.cache, self._upstream, self.log, self.metrics)
+        platform = Platform(self._store(self.models), self.cache, self.upstream, self.log, self.metrics)
         self.router = Router(platform, self._limits)
-        endpoint = Endpoint(self.router, self._upstream, self._face)
+        endpoint = Endpoint(self.router, self.upstream, self._face)
         management = Management(endpoint, self.router, self.metrics, self.tail, self._limits.memory)
-        inference = OpenInference(endpoint, self.router, self._upstream)
+        inference = OpenInference(endpoint, self.router, self.upstream)
         app = endpoint.app(*management.routes(), *inference.routes())
         listener = socket.create_server(("127.0.0.1", 0))
         self.url = f"http://127.0.0.1:{listener.getsockname()[1]}"
@@ -143,7 +153,7 @@ class Rig:
     async def _stop(self) -> None:
         await self._listening.__aexit__(None, None, None)
         await self.router.close()
-        await self._upstream.__aexit__()
+        await self.upstream.__aexit__()
         await self.container.cleanup()
         await self.loop.shutdown_default_executor()
 

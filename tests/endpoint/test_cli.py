@@ -4,7 +4,10 @@ import json
 import os
 import subprocess
 import sys
+import threading
 from collections.abc import Iterator
+from functools import partial
+from http.server import SimpleHTTPRequestHandler, ThreadingHTTPServer
 from pathlib import Path
 from typing import Any
 
@@ -13,10 +16,18 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from pipeline import fitting
-from pipeline.local import Local
+from pipeline.local import Local, command
 
 from .rig import write_artifact
 from .test_process import _options
+
+
+class SilentPages(SimpleHTTPRequestHandler):
+    """Files of a folder, and no line on stderr for each."""
+
+    def log_message(self, *_: object) -> None:
+        return
+
 
 Told = subprocess.CompletedProcess[bytes]
 
@@ -80,11 +91,56 @@ def test_what_is_refused_is_told_in_words_and_by_its_exit_code(endpoint: Local) 
     assert _medley(None, "invoke", "churn.tar.gz").returncode == 3
 
 
+@pytest.mark.parametrize("where", [("--url", "no url"), ("--aws", "theirs"), ("--url", "http://127.0.0.1:9")])
+def test_endpoint_that_cannot_be_asked_is_told_in_words(where: tuple[str, str]) -> None:
+    nowhere = {"AWS_CONFIG_FILE": "/nowhere", "AWS_DEFAULT_REGION": "", "AWS_REGION": ""}
+    told = _medley(None, "invoke", "churn.tar.gz", *where, **nowhere)
+    assert (told.returncode, told.stdout) == (3, b"")
+    assert b"Traceback" not in told.stderr
+
+
+def test_what_is_no_endpoint_is_told_in_words(tmp_path: Path) -> None:
+    (tmp_path / "models").write_text("<html>")
+    (tmp_path / "logs").write_text("<html>")
+    handler = partial(SilentPages, directory=str(tmp_path))
+    with ThreadingHTTPServer(("127.0.0.1", 0), handler) as pages:
+        thread = threading.Thread(target=pages.serve_forever)
+        thread.start()
+        told = _medley(None, "models", "--url", f"http://127.0.0.1:{pages.server_port}")
+        logs = _medley(None, "logs", "--json", "--url", f"http://127.0.0.1:{pages.server_port}")
+        pages.shutdown()
+        thread.join()
+    assert (told.returncode, b"no endpoint of Medley's" in told.stderr) == (3, True)
+    assert _json(logs) == {"message": "<html>"}
+
+
 def test_log_is_shown(endpoint: Local) -> None:
     _medley(endpoint, "load", "churn.tar.gz")
     told = _medley(endpoint, "logs", "--lines", "50")
     assert b"a line that is no JSON" in told.stdout
     assert _medley(endpoint, "logs", "-n", "0").stdout == b""
+    lines = [json.loads(line) for line in _medley(endpoint, "logs", "--json").stdout.splitlines()]
+    assert {"message": "a line that is no JSON"} in lines
+
+
+def test_log_that_is_not_read_to_its_end_is_no_failure(endpoint: Local) -> None:
+    read, write = os.pipe()
+    os.close(read)
+    command = [sys.executable, "-c", "from pipeline.cli import main; main()", "logs", "--url", endpoint.url]
+    told = subprocess.run(command, stdout=write, stderr=subprocess.PIPE, timeout=60, check=False)
+    os.close(write)
+    assert (told.returncode, told.stderr) == (0, b"")
+
+
+def test_serve_tells_a_program_where_it_serves(tmp_path: Path) -> None:
+    words = command(["--models", str(tmp_path), "--port", "0", "--stop-at-eof", "--json", *_options(quiet=True)])
+    with subprocess.Popen(words, stdin=subprocess.PIPE, stdout=subprocess.PIPE) as process:
+        assert process.stdout
+        told = json.loads(process.stdout.readline())
+        assert (told["models"], told["where"]) == (0, str(tmp_path))
+        assert told["url"].startswith("http://127.0.0.1:")
+        assert process.stdin
+        process.stdin.close()
 
 
 def test_token_of_the_environment_is_carried(tmp_path: Path) -> None:
@@ -100,6 +156,15 @@ def test_container_does_not_see_the_tokens(tmp_path: Path) -> None:
     container = ("sh", "-c", f'env > {seen}; exec "$@"', "sh", *_options()[1].split())
     with Local(tmp_path, *_options(container=container), env={**os.environ, "MEDLEY_TOKEN": "let me in"}):
         assert "let me in" not in seen.read_text()
+
+
+def test_container_takes_as_much_as_the_endpoint_lets_through(tmp_path: Path) -> None:
+    seen = tmp_path / "seen"
+    container = ("sh", "-c", f'env > {seen}; exec "$@"', "sh", *_options()[1].split())
+    with Local(tmp_path, *_options(container=container, queue=7, connections=9)):
+        told = dict(line.split("=", 1) for line in seen.read_text().splitlines() if line.startswith("MEDLEY_"))
+    assert told["MEDLEY_QUEUE_LIMIT"] == "7"
+    assert int(told["MEDLEY_MAX_CONNECTIONS"]) > 9
 
 
 SIZES = st.lists(st.none() | st.integers(0, 1000), max_size=20)

@@ -97,6 +97,56 @@ def test_body_that_does_not_come_in_is_answered_with_408(make_rig: MakeRig) -> N
         assert b"408" in connection.recv(4096).split(b"\r\n")[0]
 
 
+@pytest.mark.parametrize("path", ["/manage/load", "/v2/repository/index"])
+def test_body_of_an_order_has_its_limits_too(make_rig: MakeRig, path: str) -> None:
+    rig = make_rig(face=Face(body_seconds=0.2, body_limit=4096))
+    head = f"POST {path} HTTP/1.1\r\nHost: localhost\r\n"
+    with _connect(rig) as connection:
+        connection.sendall(f"{head}Content-Length: 10\r\n\r\n{{".encode())
+        assert b" 408 " in connection.recv(65536).partition(b"\r\n")[0]
+    chunk = b"1000\r\n" + b" " * 4096 + b"\r\n"
+    with _connect(rig) as connection:
+        connection.sendall(f"{head}Transfer-Encoding: chunked\r\n\r\n".encode() + 2 * chunk)
+        assert b" 413 " in connection.recv(65536).partition(b"\r\n")[0]
+
+
+@pytest.mark.parametrize("number", ["0", "9" * 5000, "-1", "%C2%B2", "x"])
+def test_any_number_in_a_query_is_answered(rig: Rig, number: str) -> None:
+    rig.put("churn.tar.gz")
+    assert rig.get(f"/catalogue?limit={number}")["found"] == 1
+    for path in (f"/logs?lines={number}", f"/nothing%0d%0a{number}"):
+        with _connect(rig) as connection:
+            connection.sendall(f"GET {path} HTTP/1.1\r\nHost: localhost\r\n\r\n".encode())
+            assert b" 500 " not in connection.recv(65536).partition(b"\r\n")[0]
+
+
+def test_request_that_is_no_http_leaves_no_traceback_in_the_log(rig: Rig, caplog: pytest.LogCaptureFixture) -> None:
+    with _connect(rig) as connection:
+        connection.sendall(b"GET /\xff HTTP/9\r\n\r\n")
+        assert b" 400 " in connection.recv(65536).partition(b"\r\n")[0]
+    assert caplog.records == []
+
+
+def test_answers_that_nobody_reads_are_held_within_the_memory_for_bodies(make_rig: MakeRig) -> None:
+    rig = make_rig(face=Face(body_limit=32 << 20, body_memory=32 << 20))
+    rig.put("large.tar.gz", answer_bytes=20 << 20)
+    rig.put("churn.tar.gz", answer="few words")
+    with _connect(rig) as slow:
+        slow.sendall(
+            b"POST /invocations HTTP/1.1\r\nHost: x\r\nX-Amzn-SageMaker-Target-Model: large.tar.gz\r\n"
+            b"Content-Length: 1\r\n\r\n1"
+        )
+        head = slow.recv(4096)
+        assert b" 200 " in head.partition(b"\r\n")[0]
+        status, _, body = _ask(rig, "POST", "/invocations", b"x" * (16 << 20), **NAMED)
+        assert (status, b"take all memory" in body) == (503, True)
+        assert _ask(rig, "POST", "/invocations", b"1", **NAMED)[0] == 200  # a small one still fits
+        left = (20 << 20) - len(head.partition(b"\r\n\r\n")[2])
+        while left:
+            left -= len(slow.recv(1 << 20))
+        assert _ask(rig, "POST", "/invocations", b"x" * (16 << 20), **NAMED)[0] == 200  # on a connection that is kept
+
+
 def test_bodies_beyond_the_memory_for_them_are_put_off(make_rig: MakeRig) -> None:
     rig = make_rig(face=Face(body_limit=1000, body_memory=1500))
     rig.put("churn.tar.gz", answer="fine")
@@ -108,6 +158,24 @@ def test_bodies_beyond_the_memory_for_them_are_put_off(make_rig: MakeRig) -> Non
     gate.open()
     call.result(30)
     assert _ask(rig, "POST", "/invocations", b"x" * 600, **NAMED)[0] == 200
+
+
+def test_bodies_that_are_announced_and_do_not_come_keep_nobody_out(make_rig: MakeRig) -> None:
+    rig = make_rig(face=Face(body_limit=1000, body_memory=1500))
+    rig.put("churn.tar.gz", answer="fine")
+    head = b"POST /invocations HTTP/1.1\r\nHost: x\r\nX-Amzn-SageMaker-Target-Model: churn.tar.gz\r\n"
+    with _connect(rig) as idle, _connect(rig) as slow:
+        for connection in (idle, slow):
+            connection.sendall(head + b"Content-Length: 1000\r\n\r\nx")
+        assert _ask(rig, "POST", "/invocations", b"x" * 600, **NAMED)[0] == 200
+        gate = rig.gate("invoke", "churn")
+        call = rig.threads.submit(rig.invoke, "churn.tar.gz", b"x" * 900)
+        gate.wait_entered()
+        slow.sendall(b"x" * 800)  # more than is left
+        assert b" 503 " in slow.recv(4096).partition(b"\r\n")[0]
+        gate.open()
+        call.result(30)
+    assert _ask(rig, "POST", "/invocations", b"x" * 1000, **NAMED)[0] == 200
 
 
 @pytest.mark.parametrize("head", [b"X-Long: " + b"x" * 70_000, b"\r\n".join(b"X-%d: 1" % n for n in range(500))])

@@ -13,6 +13,7 @@ from botocore.exceptions import ClientError
 
 from container.endpoint.app import Face
 from container.endpoint.parts import Limits
+from container.endpoint.router import too_late
 
 from .rig import Rig
 
@@ -79,6 +80,9 @@ def test_variant_that_is_not_there_and_calls_that_many_models_do_not_have_are_re
     rig.put("churn.tar.gz")
     with pytest.raises(rig.client.exceptions.ValidationError, match="variant"):
         rig.invoke("churn.tar.gz", TargetVariant="Blue")
+    for word in ("TargetContainerHostname", "InferenceComponentName"):
+        with pytest.raises(rig.client.exceptions.ValidationError, match=word):
+            rig.invoke("churn.tar.gz", **{word: "other"})
     for operation in ("async-invocations", "invocations-response-stream"):
         status, kind, _ = _post(rig, f"/endpoints/any/{operation}", {})
         assert (status, kind) == (400, "ValidationError")
@@ -130,13 +134,19 @@ def test_container_that_logs_nothing_is_quoted_as_it_answered(rig: Rig) -> None:
 
 
 def test_invocation_that_hangs_is_answered_at_its_limit(make_rig: MakeRig) -> None:
-    rig = make_rig(invoke_seconds=0.2)
+    rig = make_rig(limits=Limits(invoke_seconds=0.2))
     rig.put("churn.tar.gz")
     rig.gate("invoke", "churn")
     error = _refused(rig, "ModelError", "churn.tar.gz")
     assert error.response["OriginalStatusCode"] == 0
     assert "did not answer within 0.2 seconds" in str(error)
     rig.until("churn.tar.gz", in_flight=0)
+
+
+def test_caller_whose_time_a_load_has_taken_is_told_to_try_again() -> None:
+    assert too_late(60, 59.5) == "The model did not answer within 60 seconds."
+    assert "within the 15.0 seconds" in too_late(60, 15)
+    assert "which took 45.0. It is loaded now: try again." in too_late(60, 15)
 
 
 def test_connection_closed_by_the_container_is_a_model_error(rig: Rig) -> None:

@@ -140,6 +140,30 @@ def test_different_models_load_in_parallel_up_to_the_limit(make_rig: MakeRig) ->
     assert [call.result(30) for call in calls] == ["a", "b", "c"]
 
 
+def test_loads_that_hang_do_not_keep_others_from_being_loaded(make_rig: MakeRig) -> None:
+    rig = make_rig(limits=Limits(parallel_loads=2, place_seconds=0.1))
+    hanging = [f"hangs{number}" for number in range(5)]
+    for name in (*hanging, "good"):
+        rig.put(f"{name}.tar.gz")
+    gates = [rig.gate("load", name) for name in hanging]
+    calls = [rig.threads.submit(rig.answerer, f"{name}.tar.gz") for name in hanging]
+    for gate in gates:
+        gate.wait_entered()
+    assert rig.answerer("good.tar.gz") == "good"
+    for gate in gates:
+        gate.open()
+    assert [call.result(30) for call in calls] == hanging
+
+
+def test_answer_has_what_the_load_left_of_an_invocations_time(make_rig: MakeRig) -> None:
+    rig = make_rig(limits=Limits(invoke_seconds=20))
+    rig.put("churn.tar.gz")
+    rig.answerer("churn.tar.gz")
+    parts = rig.listing()["churn.tar.gz"]["parts"]
+    taken = sum(parts[part] for part in ("fetch", "unpack", "load")) / 1000
+    assert 0 < rig.upstream.seconds[0] <= 20 - taken
+
+
 def test_old_version_serves_until_the_new_one_is_ready_and_says_so(rig: Rig) -> None:
     rig.put("churn.tar.gz", id="v1")
     assert rig.answerer("churn.tar.gz") == "v1"
@@ -256,7 +280,7 @@ def test_load_answered_with_409_counts_as_loaded(rig: Rig) -> None:
 
 
 def test_long_load_goes_on_while_its_caller_is_told_to_come_back(make_rig: MakeRig) -> None:
-    rig = make_rig(limits=Limits(wait_seconds=0.2))
+    rig = make_rig(limits=Limits(invoke_seconds=0.2))
     rig.put("churn.tar.gz")
     gate = rig.gate("load", "churn")
     with pytest.raises(rig.client.exceptions.ModelNotReadyException, match="try again"):

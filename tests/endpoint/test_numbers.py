@@ -48,7 +48,7 @@ def test_each_model_has_its_numbers(rig: Rig) -> None:
     assert _value(samples, "medley_invocation_seconds_count", **churn) == 3
     assert _value(samples, "medley_model_bytes", **churn) == 4096
     assert _value(samples, "medley_models") == 1
-    for part in ("fetch", "unpack", "load", "first_predict"):
+    for part in ("fetch", "unpack", "other", "answer", "first_predict"):
         assert _value(samples, "medley_cold_start_seconds_count", **churn, part=part) == 1
 
 

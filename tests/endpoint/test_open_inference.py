@@ -13,10 +13,12 @@ import numpy as np
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
+from hypothesis.extra import numpy as hypothesis_numpy
 from sklearn.linear_model import LinearRegression
 from tritonclient.http import InferenceServerClient, InferInput, InferRequestedOutput
-from tritonclient.utils import InferenceServerException
+from tritonclient.utils import InferenceServerException, np_to_triton_dtype
 
+from container.endpoint.binary import filled, split
 from container.endpoint.errors import ValidationError
 from container.endpoint.tensors import body_of, output_of
 from pipeline.local import Local
@@ -66,9 +68,6 @@ def test_errors_have_the_protocols_form(rig: Rig, client: InferenceServerClient)
     tensor.set_data_from_numpy(np.ones((1, 2), np.float32), binary_data=False)
     with pytest.raises(InferenceServerException, match="column 3"):
         client.infer("churn.tar.gz", [tensor])
-    tensor.set_data_from_numpy(np.ones((1, 2), np.float32))
-    with pytest.raises(InferenceServerException, match="binary_data=False"):
-        client.infer("churn.tar.gz", [tensor])
     for body in (b"", b"[]", b'{"inputs": []}', b"[" * 100_000):
         status, told = _post(rig.url, "/v2/models/churn.tar.gz/infer", body)
         assert (status, list(told)) == (400, ["error"]), body[:20]
@@ -87,8 +86,71 @@ def test_client_gets_the_librarys_own_numbers_from_the_real_container(tmp_path: 
         tensor.set_data_from_numpy(rows, binary_data=False)
         output = InferRequestedOutput("y", binary_data=False)
         answer = client.infer("linear.tar.gz", [tensor], outputs=[output], request_id="7").as_numpy("y")
+        tensor.set_data_from_numpy(np.tile(rows, (4000, 1))[:3])  # in binary form, which is the client's own choice
+        unasked = client.infer("linear.tar.gz", [tensor]).as_numpy("predict")
+        many = InferInput("x", [12_000, 3], "FP64")  # more than is translated in the event loop
+        many.set_data_from_numpy(np.tile(rows, (4000, 1)))
+        large = client.infer("linear.tar.gz", [many]).as_numpy("predict")
         client.close()
-    assert answer.tolist() == model.predict(rows).tolist()
+    assert answer.tolist() == unasked.tolist() == model.predict(rows).tolist()
+    assert large.tolist() == model.predict(rows).tolist() * 4000
+
+
+def test_number_that_is_missing_is_null_to_the_model() -> None:
+    tensor = {"name": "x", "shape": [1, 2], "datatype": "FP32", "data": [1.5, math.nan]}
+    assert json.loads(body_of({"inputs": [tensor]})) == {"instances": [[1.5, None]]}
+
+
+TENSORS = st.one_of(
+    hypothesis_numpy.arrays(kind, hypothesis_numpy.array_shapes(max_dims=2, min_side=0, max_side=4))
+    for kind in (bool, "u1", "u2", "u4", "u8", "i1", "i2", "i4", "i8", "f2", "f4", "f8")
+)
+
+
+@given(st.lists(TENSORS, min_size=1, max_size=3))
+def test_binary_tensors_are_those_that_the_client_has_packed(arrays: list[Any]) -> None:
+    inputs = [InferInput(f"x{at}", array.shape, np_to_triton_dtype(array.dtype)) for at, array in enumerate(arrays)]
+    for tensor, array in zip(inputs, arrays, strict=True):
+        tensor.set_data_from_numpy(array)
+    body, length = InferenceServerClient.generate_request_body(inputs)
+    text, rest = split(body, str(len(body) if length is None else length))
+    request: Any = filled(json.loads(text), rest)
+    for tensor, array in zip(request["inputs"], arrays, strict=True):
+        assert np.array_equal(np.array(tensor["data"], array.dtype).reshape(tensor["shape"]), array, equal_nan=True)
+
+
+@given(st.lists(st.text(), max_size=4))
+def test_binary_texts_are_those_that_the_client_has_packed(texts: list[str]) -> None:
+    tensor = InferInput("x", [len(texts)], "BYTES")
+    tensor.set_data_from_numpy(np.array([text.encode() for text in texts], object))
+    body, length = InferenceServerClient.generate_request_body([tensor])
+    text, rest = split(body, str(length))
+    request: Any = filled(json.loads(text), rest)
+    assert request["inputs"][0]["data"] == texts
+
+
+HEADERS = st.text(max_size=4) | st.integers(-1, 60).map(str)
+SIZES = st.none() | st.integers(-2, 12) | st.text(max_size=2)
+DATATYPES = st.sampled_from(["FP32", "BYTES", "BF16", "INT64", "", None, 1, ["FP32"]])
+
+
+@given(HEADERS, st.binary(max_size=60))
+def test_any_length_of_the_json_part_is_taken_or_refused_in_words(header: str, body: bytes) -> None:
+    try:
+        text, rest = split(body, header)
+    except ValidationError:
+        return
+    assert text + bytes(rest) == body
+
+
+@given(st.lists(st.tuples(SIZES, DATATYPES), max_size=3), st.binary(max_size=24))
+def test_any_binary_data_is_read_or_refused_in_words(tensors: list[Any], rest: bytes) -> None:
+    inputs = [{"datatype": kind, "parameters": {"binary_data_size": size}} for size, kind in tensors]
+    try:
+        filled({"inputs": [*inputs, 7, {"parameters": []}]}, memoryview(rest))
+    except ValidationError:
+        return
+    assert sum(size for size, _ in tensors if size is not None) == len(rest)
 
 
 VALUES = st.integers(-5, 5) | st.floats(allow_nan=False, allow_infinity=False) | st.booleans() | st.text(max_size=3)

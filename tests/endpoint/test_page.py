@@ -82,6 +82,17 @@ def test_model_is_invoked_watched_pinned_and_unloaded_without_a_reload(browser: 
     assert complaints == []
 
 
+def test_model_of_the_catalogue_is_loaded_and_pinned_before_its_first_call(browser: Chrome, rig: Rig) -> None:
+    rig.put("churn.tar.gz", bytes=4_000_000)
+    browser.get(rig.url)
+    _until(browser, lambda b: "1 of 1" in _text(b, "#found"))
+    for order in ("Pin", "Load"):
+        browser.find_element(By.CSS_SELECTOR, f"#catalogue [aria-label^='{order} churn.tar.gz']").click()
+        _until(browser, lambda b, order=order: f"{order.lower()} churn.tar.gz: done" in _text(b, "#link"))
+    _until(browser, lambda b: "ready, pinned" in _text(b, ".state"))
+    assert rig.stub.count("invoke", "churn") == 0
+
+
 def test_page_is_good_on_a_phone_and_in_the_dark(browser: Chrome, rig: Rig) -> None:
     rig.put("a-model-with-a-name-that-is-longer-than-any-phone-is-wide-" + "x" * 60 + ".tar.gz", bytes=5_000_000)
     browser.execute_cdp_cmd(

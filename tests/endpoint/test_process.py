@@ -125,6 +125,15 @@ def test_preloaded_models_are_loaded_when_it_is_ready_and_failures_are_told(star
     assert '"team/broken.tar.gz" was not preloaded:' in capfd.readouterr().err
 
 
+def test_last_minute_is_told_to_cloudwatch_too(start: Start) -> None:
+    endpoint = start(emf=True)
+    _invoke(endpoint.url, "churn.tar.gz")
+    endpoint.process.terminate()
+    assert endpoint.process.stdout
+    told = json.loads(endpoint.process.stdout.readline())
+    assert (told["TargetModel"], told["Invocations"], told["Loads"]) == ("churn.tar.gz", 1, 1)
+
+
 def test_shutdown_leaves_no_process_and_no_file(start: Start, scratch: Path) -> None:
     endpoint = start()
     _invoke(endpoint.url, "churn.tar.gz")

@@ -3,6 +3,8 @@
 import json
 import os
 import re
+import signal
+import socket
 import subprocess
 import threading
 import urllib.request
@@ -16,8 +18,9 @@ import pytest
 from botocore.config import Config
 from moto.server import ThreadedMotoServer
 
+from container.endpoint.parts import Limits
 from container.endpoint.store_s3 import S3Store
-from pipeline.local import Local
+from pipeline.local import Local, command
 
 from .rig import Rig, artifact_bytes
 from .test_process import _invoke, _options
@@ -173,3 +176,63 @@ def test_store_that_cannot_be_asked_is_doubted_aloud_while_the_loaded_version_se
     with pytest.raises(rig.client.exceptions.ServiceUnavailable, match="store"):
         rig.invoke("other.tar.gz")
     bucket.client.close()
+
+
+@contextmanager
+def _silent() -> Iterator[tuple[str, threading.Event]]:
+    """An S3 that takes connections and never says a word; and whether somebody has asked it."""
+    asked, taken = threading.Event(), list[socket.socket]()
+    with socket.create_server(("127.0.0.1", 0)) as server:
+
+        def take() -> None:
+            try:
+                while True:
+                    taken.append(server.accept()[0])
+                    asked.set()
+            except OSError:  # shut down below
+                return
+
+        thread = threading.Thread(target=take)
+        thread.start()
+        try:
+            yield f"http://127.0.0.1:{server.getsockname()[1]}", asked
+        finally:
+            server.shutdown(socket.SHUT_RDWR)
+            thread.join()
+            for connection in taken:
+                connection.close()
+
+
+def test_store_that_does_not_answer_is_told_within_the_time_of_a_call(make_rig: MakeRig) -> None:
+    with _silent() as (url, _):
+        once = Config(retries={"total_max_attempts": 1})
+        keys = {"aws_access_key_id": "k", "aws_secret_access_key": "k", "region_name": "eu-west-1"}
+        client: Any = boto3.client("s3", endpoint_url=url, config=once, **keys)
+        rig = make_rig(
+            limits=Limits(invoke_seconds=0.3),
+            store=lambda models: S3Store(URL, models, recheck_seconds=0, client=client),
+        )
+        with pytest.raises(rig.client.exceptions.ServiceUnavailable, match="does not answer"):
+            rig.invoke("churn.tar.gz")
+    client.close()
+
+
+def test_endpoint_ends_though_its_store_does_not_answer(tmp_path: Path) -> None:
+    with _silent() as (url, asked):
+        keys = dict.fromkeys(("AWS_ACCESS_KEY_ID", "AWS_SECRET_ACCESS_KEY", "AWS_DEFAULT_REGION"), "k")
+        words = command(["--models", URL, "--port", "0", *_options()])
+        with subprocess.Popen(words, env={**os.environ, "AWS_ENDPOINT_URL": url, **keys}) as process:
+            assert asked.wait(30)
+            process.send_signal(signal.SIGTERM)
+            assert process.wait(25) == 0  # boto3 would wait for minutes
+
+
+def test_log_says_why_the_store_cannot_be_asked(make_rig: MakeRig, caplog: pytest.LogCaptureFixture) -> None:
+    client: Any = boto3.client("s3", aws_access_key_id="k", aws_secret_access_key="k", region_name="eu-west-1")
+    rig = make_rig(store=lambda models: S3Store("s3://No Bucket!", models, recheck_seconds=0, client=client))
+    for _ in range(2):
+        with pytest.raises(rig.client.exceptions.ServiceUnavailable) as refused:
+            rig.invoke("churn.tar.gz")
+    assert "No Bucket!" not in str(refused.value)
+    assert ["No Bucket!" in message for message in caplog.messages] == [True]
+    client.close()

@@ -175,6 +175,13 @@ async function list(anew) {
     line.dataset.target = model.target_model;
     size.textContent = bytes(model.bytes);
     line.append(button, size);
+    for (const order of state.may_manage ? ["load", "pin"] : []) {
+      const give = document.createElement("button");
+      give.textContent = order === "load" ? "Load" : "Pin";
+      give.dataset.order = order;
+      give.setAttribute("aria-label", `${give.textContent} ${model.target_model} of the catalogue`);
+      line.append(give);
+    }
     $("catalogue").append(line);
     const option = document.createElement("option");
     option.value = model.target_model;

@@ -1,0 +1,119 @@
+"""Per-model metrics of the container itself, as CloudWatch's Embedded Metric Format on stdout (MEDLEY_EMF=on).
+
+Where SageMaker's own platform stands before the container there is no endpoint of ours to count, and AWS has no metrics
+for the single models of a multi-model endpoint. CloudWatch Logs makes metrics of these lines by itself.
+
+Flow: the log's lines about a model (`loaded`, `load_failed`, `died`, and what it prints) and the boards of its
+processes are added up, whichever front stands before them; each minute there is one line for each model of which there
+is news.
+
+A model is known by its TargetModel from the first line of its log that a request has caused; until then, by the opaque
+name that the platform gave it.
+"""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Callable, Iterable, Mapping
+from dataclasses import dataclass, field
+from typing import TYPE_CHECKING
+
+if TYPE_CHECKING:
+    from container.child import Child
+
+EVERY = 60.0  # seconds
+_LONGEST = 1024  # characters of a name: a dimension's value may have no more
+_MOST = 1e12  # requests, and seconds: a user's code could write anything on its board
+_UNITS = {
+    "Invocations": "Count",
+    "LatencyMean": "Milliseconds",
+    "Loads": "Count",
+    "LoadTime": "Milliseconds",
+    "LoadFailures": "Count",
+    "Deaths": "Count",
+    "Unloads": "Count",
+    "Memory": "Bytes",
+}
+_DIRECTIVE = {
+    "Namespace": "Medley",
+    "Dimensions": [["TargetModel"]],
+    "Metrics": [{"Name": name, "Unit": unit} for name, unit in _UNITS.items()],
+}
+
+
+@dataclass
+class _Tally:
+    """Of one model. `counts` begin anew with each line; the name and the memory stay."""
+
+    target_model: str
+    memory: float = 0.0
+    busy: float = 0.0  # seconds
+    counts: dict[str, float] = field(default_factory=dict)
+
+    def add(self, name: str, value: float = 1) -> None:
+        self.counts[name] = self.counts.get(name, 0) + value
+
+    def line(self, milliseconds: int) -> dict[str, object]:
+        requests = self.counts.get("Invocations", 0)
+        values = {name: self.counts.get(name, 0) for name in _UNITS}
+        values["LatencyMean"] = round(1000 * self.busy / requests, 3) if requests else 0
+        values["Memory"] = self.memory
+        aws = {"Timestamp": milliseconds, "CloudWatchMetrics": [_DIRECTIVE]}
+        self.counts, self.busy = {}, 0.0
+        return {"_aws": aws, "TargetModel": self.target_model, **values}
+
+
+class ModelMetrics:
+    """Lives in the zygote's loop. `write` gets one line's members."""
+
+    def __init__(self, write: Callable[[Mapping[str, object]], None]) -> None:
+        self._write = write
+        self._tallies: dict[str, _Tally] = {}
+
+    def heard(self, line: Mapping[str, object]) -> None:
+        """A line of the log."""
+        tally = self._of(str(line["model"]))
+        if target_model := line.get("target_model"):
+            tally.target_model = str(target_model)[:_LONGEST]
+        match line.get("event"):
+            case "loaded":
+                tally.add("Loads")
+                tally.add("LoadTime", _number(line["ms"]))
+                tally.memory = _number(line["bytes"])
+            case "load_failed":
+                tally.add("LoadFailures")
+            case "died":
+                tally.add("Deaths")
+
+    def look(self, model: str, child: Child) -> None:
+        """What the process has on its board since the last look."""
+        counts = child.board.counts
+        requests = min(max(0, counts[0] - child.counted[0]), int(_MOST))
+        busy = min(max(0.0, counts[1] - child.counted[1]), _MOST)
+        child.counted = counts
+        if requests or busy:
+            tally = self._of(model)
+            tally.add("Invocations", requests)
+            tally.busy += busy
+
+    def unloaded(self, model: str) -> None:
+        """It is gone, with its processes."""
+        self._of(model).add("Unloads")
+
+    def flush(self, models: Mapping[str, Iterable[Child]]) -> None:
+        """Writes what there is news of; `models` are those that are there now, with their processes."""
+        for model, children in models.items():
+            for child in children:
+                self.look(model, child)
+        now = int(time.time() * 1000)
+        for tally in self._tallies.values():
+            if tally.counts:
+                self._write(tally.line(now))
+        self._tallies = {model: tally for model, tally in self._tallies.items() if model in models}
+
+    def _of(self, model: str) -> _Tally:
+        return self._tallies.setdefault(model, _Tally(model[:_LONGEST]))
+
+
+def _number(value: object) -> float:
+    return float(value) if isinstance(value, int | float) else 0.0
