@@ -10,6 +10,7 @@ What was measured differs each time. So medley.json is written into the folder t
 files holds: the next pack gives the same bytes.
 """
 
+import errno
 import os
 import shutil
 import tempfile
@@ -51,6 +52,7 @@ def pack(
     """Checks `folder` and writes `archive`. Raises InvalidModel for what the container would refuse, JudgeFailed.
     step: is told what is going on."""
     judge = judge or Judge()
+    _check_place(archive)
     with tempfile.TemporaryDirectory(prefix="medley-pack-") as place:
         os.chmod(place, 0o755)  # noqa: S103  a model process has a uid of its own
         staged = Path(place) / "model"
@@ -70,6 +72,14 @@ def pack(
         digest = artifact.pack(staged, archive)
         _write_back(folder, described)
     return Packed(archive, digest, archive.stat().st_size, described, report, tuple(vendored))
+
+
+def _check_place(archive: Path) -> None:
+    """Before minutes are spent on what cannot be written then."""
+    if not archive.parent.is_dir():
+        raise FileNotFoundError(errno.ENOENT, "there is no such folder to write the artifact into", str(archive.parent))
+    if archive.is_dir():
+        raise IsADirectoryError(errno.EISDIR, "is a folder, and the artifact is to be a file", str(archive))
 
 
 def _stage(folder: Path, staged: Path, archive: Path) -> None:

@@ -1,9 +1,11 @@
 """medley pack, medley inspect and medley.pack: what is written, what is refused, and that it is the same each time."""
 
+import io
 import json
 import os
 import subprocess
 import sys
+import tarfile
 from pathlib import Path
 from typing import Any
 
@@ -190,3 +192,61 @@ def test_a_model_of_a_module_is_packed_by_its_name(tmp_path: Path) -> None:
     assert done.returncode == 0, done.stdout + done.stderr
     assert inspect(tmp_path / "churn.tar.gz")["detected"]["input_count"] == 1
     assert run("pack", cwd=tmp_path).returncode == 2
+
+
+# On a terminal.
+
+
+def hostile_archive(path: Path) -> Path:
+    """Names and words that are rich's markup, or orders to a terminal."""
+    said = {"inputs": [{"name": "bmi [kg]"}, {"name": "[/nope]"}]}
+    names = {"model.joblib": joblib_bytes(LINEAR), "medley.json": json.dumps(said).encode()}
+    for name in ("[/red]", "[bold]note.txt", "\x1b]0;owned\x07\x9b2J.txt"):
+        names[name] = b"x"
+    with tarfile.open(path, "w:gz") as tar:
+        for name, content in names.items():
+            member = tarfile.TarInfo(name)
+            member.size = len(content)
+            tar.addfile(member, io.BytesIO(content))
+    return path
+
+
+def joblib_bytes(model: Any) -> bytes:
+    file = io.BytesIO()
+    joblib.dump(model, file)
+    return file.getvalue()
+
+
+def test_names_in_an_artifact_are_neither_markup_nor_orders_to_the_terminal(tmp_path: Path) -> None:
+    done = run("inspect", hostile_archive(tmp_path / "a.tar.gz"), env={**os.environ, "COLUMNS": "200"})
+    assert (done.returncode, done.stderr) == (0, "")
+    for shown in ("bmi [kg] (any)", "[/nope] (any)", "[/red]", "[bold]note.txt", r"\x1b]0;owned\x07\x9b2J.txt"):
+        assert shown in done.stdout
+    assert not {"\x1b", "\x07", "\x9b"} & set(done.stdout)
+
+
+def test_the_extra_that_is_missing_is_in_the_message_of_pack(folder: Path, tmp_path: Path) -> None:
+    """As it is written: to rich, [onnx] is a style, and would vanish."""
+    said = json.dumps({"error": {"status": 400, "message": "onnx is not installed: pip install 'medley[onnx]'"}})
+    (tmp_path / "docker").write_text(f"#!/bin/sh\ncat <<'END'\n{said}\nEND\n")
+    (tmp_path / "docker").chmod(0o755)
+    done = run("pack", folder, "--image", "any", env={**os.environ, "PATH": f"{tmp_path}:{os.environ['PATH']}"})
+    assert (done.returncode, done.stderr) == (1, "Not packed. onnx is not installed: pip install 'medley[onnx]'\n")
+
+
+@pytest.mark.parametrize(
+    ("words", "sentence"),
+    [
+        (("pack", "churn", "-o", "gone/a.tar.gz"), "there is no such folder to write the artifact into"),
+        (("pack", "churn", "-o", "churn"), "is a folder, and the artifact is to be a file"),
+        (("pack", "churn", "--sample", "gone.csv"), "gone.csv: No such file or directory"),
+        (("pack", "gone"), "is no folder"),
+        (("pack", "--from-estimator", "gone:model"), "--from-estimator gone:model: No module named 'gone'"),
+        (("pack", "--from-estimator", "json:model"), "has no attribute 'model'"),
+    ],
+)
+def test_what_is_not_there_is_said_without_a_traceback(folder: Path, words: tuple[str, ...], sentence: str) -> None:
+    done = run(*words, cwd=folder.parent)
+    assert done.returncode == 1
+    assert sentence in done.stderr
+    assert "Traceback" not in done.stderr
