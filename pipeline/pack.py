@@ -56,7 +56,7 @@ def pack(
     with tempfile.TemporaryDirectory(prefix="medley-pack-") as place:
         os.chmod(place, 0o755)  # noqa: S103  a model process has a uid of its own
         staged = Path(place) / "model"
-        _stage(folder, staged, archive)
+        folder = _stage(folder, staged, archive)
         before = manifest.read(staged)
         step("Vendoring its requirements")
         vendored = vendor(staged, judge)
@@ -82,10 +82,12 @@ def _check_place(archive: Path) -> None:
         raise IsADirectoryError(errno.EISDIR, "is a folder, and the artifact is to be a file", str(archive))
 
 
-def _stage(folder: Path, staged: Path, archive: Path) -> None:
-    """Without what is never packed, and what multi-model-server would take orders from."""
+def _stage(folder: Path, staged: Path, archive: Path) -> Path:
+    """The artifact's top, which is copied without what is never packed, and what multi-model-server would take orders
+    from."""
     if not folder.is_dir():
         raise InvalidModel(f"{folder} is no folder.")
+    folder = manifest.top(folder)
 
     def left_out(place: str, names: list[str]) -> list[str]:
         paths = {name: (Path(place, name), Path(place, name).relative_to(folder)) for name in names}
@@ -95,6 +97,7 @@ def _stage(folder: Path, staged: Path, archive: Path) -> None:
         pass  # a link is refused before anything is loaded
     shutil.copytree(folder, staged, symlinks=True, ignore=left_out, copy_function=_copy)
     staged.chmod(0o755)
+    return folder
 
 
 def _copy(source: str, target: str) -> str:

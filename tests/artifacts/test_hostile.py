@@ -150,6 +150,27 @@ def test_a_model_a_folder_too_deep_is_found(tmp_path: Path) -> None:
     assert Handler("model", tmp_path, Options()).model.num_features() == 2
 
 
+def test_an_artifact_a_folder_too_deep_is_served_with_its_code_and_its_manifest(readable: Path) -> None:
+    (readable / "churn" / "code").mkdir(parents=True)
+    joblib.dump(LINEAR, readable / "churn" / "model.joblib")
+    (readable / "churn" / "medley.json").write_text('{"inputs": [{"name": "age"}, {"name": "bill"}]}')
+    (readable / "churn" / "code" / "inference.py").write_text(
+        "import os\n\ndef output_fn(prediction, accept):\n    return os.path.basename(os.getcwd())\n"
+    )
+    report = Judge().check(readable)
+    assert (report["model"]["functions"], report["model"]["names"]) == (["output_fn"], ["age", "bill"])
+    assert report["model"]["model_file"] == "model.joblib"
+    (readable / "README.md").touch()  # this is no longer a folder too much
+    assert Judge().check(readable)["model"]["functions"] == []
+
+
+def test_candidates_in_several_folders_are_listed(tmp_path: Path) -> None:
+    for name in ("a", "b"):
+        (tmp_path / name).mkdir()
+        BOOSTER.save_model(tmp_path / name / "model.ubj")
+    assert 'in its folders "a/model.ubj", "b/model.ubj". Pack one, or name one' in refusal(tmp_path)
+
+
 def test_two_candidates_are_both_listed(tmp_path: Path) -> None:
     joblib.dump(LINEAR, tmp_path / "a.joblib")
     BOOSTER.save_model(tmp_path / "b.ubj")

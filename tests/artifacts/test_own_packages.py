@@ -13,7 +13,7 @@ import threadpoolctl
 from pipeline.judge import Judge
 from pipeline.pack import pack
 from pipeline.vendor import vendor
-from serving import artifact
+from serving import artifact, manifest
 from serving.errors import InvalidModel
 from tests.container import Container
 from tests.contract.rig import readable_folder, running, serve_in
@@ -89,6 +89,27 @@ def test_a_package_that_is_here_in_the_same_version_is_no_clash(tmp_path: Path) 
     assert threadpoolctl  # imported here, as in the zygote
     (tmp_path / "code" / "lib" / "threadpoolctl.py").touch()
     assert clashes(tmp_path) == ["threadpoolctl"]
+
+
+def test_hashes_are_enforced_before_an_interpreter_of_its_own_imports_anything() -> None:
+    with readable_folder() as place:
+        vendored_joblib(place, "0.98.1")
+        (place / "medley.json").write_text(json.dumps({"sha256": manifest.hashes(place)}))
+        assert Judge().check(place)["error"] is None
+        init = place / "code" / "lib" / "joblib" / "__init__.py"
+        init.write_text("print('sprung', flush=True)\nimport os; os._exit(7)\n")
+        error = Judge().check(place)["error"]
+        assert '"code/lib/joblib/__init__.py" is not the file that medley.json has' in error["message"]
+
+
+def test_packages_that_break_what_every_model_needs_are_a_sentence() -> None:
+    with readable_folder() as place:
+        (place / "code" / "lib" / "numpy").mkdir(parents=True)
+        (place / "code" / "lib" / "numpy" / "__init__.py").write_text("import no_such_module_of_numpy\n")
+        (place / "code" / "inference.py").write_text("def model_fn(folder):\n    return 1\n")
+        error = Judge().check(place)["error"]
+        assert "raised ModuleNotFoundError (it needs the module 'no_such_module_of_numpy')" in error["message"]
+        assert error["status"] == 400
 
 
 # Vendoring.
