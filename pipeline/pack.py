@@ -139,7 +139,7 @@ def _described(kept: Manifest, report: dict[str, Any], hashes: dict[str, str]) -
     """What is said already goes first: it was measured, or is a person's word."""
     model = report["model"]
     count = model["count"] or len(_sampled(report)) or None
-    inputs = kept.inputs or _inputs(report, count)
+    inputs = _merged(kept.inputs, _inputs(report, count))
     return replace(
         kept,
         framework=kept.framework or model["format"],
@@ -157,17 +157,25 @@ def _described(kept: Manifest, report: dict[str, Any], hashes: dict[str, str]) -
     )
 
 
+def _merged(said: tuple[Column, ...] | None, found: tuple[Column, ...] | None) -> tuple[Column, ...] | None:
+    """What is said; where that is nothing of a column, what was found now, such as by a first sample."""
+    if said is None or found is None or [column.name for column in said] != [column.name for column in found]:
+        return said or found
+    return tuple(new if old.kind == "any" else old for old, new in zip(said, found, strict=True))
+
+
 def _inputs(report: dict[str, Any], count: int | None) -> tuple[Column, ...] | None:
     """Names from the model, kinds from the model or from the sample, where that is about the same columns."""
     model, sampled = report["model"], _sampled(report)
     names, kinds = model["names"], model["kinds"]
     if count is None or count > _WIDEST or (names is None and kinds is None and not sampled):
         return None
-    if kinds is None and sampled and len(sampled) == count:
+    kinds = kinds or ["any"] * count
+    if sampled and len(sampled) == count:
         by_name = {column.get("name"): column["kind"] for column in sampled}
         places = [column["kind"] for column in sampled]
-        kinds = [by_name.get(name, "any") for name in names] if names and None not in by_name else places
-    kinds = kinds or ["any"] * count
+        seen = [by_name.get(name, "any") for name in names] if names and None not in by_name else places
+        kinds = [new if kind == "any" else kind for kind, new in zip(kinds, seen, strict=True)]
     return tuple(Column(kind, name) for kind, name in zip(kinds, names or [None] * count, strict=True))
 
 

@@ -70,6 +70,8 @@ def _column(data: pd.DataFrame, at: int, kind: str, names: Names) -> Any:
         changed = None
     if numeric and kind in _CHECKED_NUMBERS:
         _CHECKED_NUMBERS[kind](column.to_numpy(), at + 1, names)
+    if kind == "text" and numeric and len(column):
+        return column.astype(object)  # all missing: as numbers, an encoder of words fails on them
     if kind == "date" and column.dtype.kind != "M":
         return _dates(column, at + 1, names)
     return changed

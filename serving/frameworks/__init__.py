@@ -92,7 +92,31 @@ def load(folder: Path, manifest: "Manifest", pickles: bool = True, version_skew:
             f"The model file holds a {type(model).__name__}, which none of the frameworks here predicts with. "
             "Save the model itself, or write code/inference.py with model_fn and predict_fn."
         )
+    if not _is_fitted(model):
+        raise InvalidModel(
+            f"The model file holds a {type(model).__name__} that has not been fitted. Save it after fit()."
+        )
     return owner, model
+
+
+def _is_fitted(model: Any) -> bool:
+    """By the libraries' own word, of their own classes: whoever makes an estimator may do without such attributes."""
+    library = type(model).__module__.partition(".")[0]
+    if library == "catboost":
+        return bool(model.is_fitted())
+    if library not in _ESTIMATORS or not (hasattr(model, "fit") and hasattr(model, "get_params")):
+        return True
+    from sklearn.exceptions import NotFittedError
+    from sklearn.utils.validation import check_is_fitted
+
+    try:
+        check_is_fitted(model)
+    except NotFittedError:
+        return False
+    return True
+
+
+_ESTIMATORS = frozenset({"sklearn", "xgboost", "lightgbm"})
 
 
 def installed() -> dict[str, str]:

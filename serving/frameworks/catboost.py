@@ -134,7 +134,8 @@ def _traits(model: Any) -> _Traits:
         unnamed = list(names) == [str(at) for at in range(len(names))]
         words = {*model.get_cat_feature_indices(), *model.get_text_feature_indices()}
         vars(model)[_KEPT] = found = _Traits(
-            Signature(None if unnamed else tuple(names), len(names)), frozenset(map(int, words))
+            Signature(None if unnamed else tuple(names), len(names), verbatim=frozenset(map(int, words))),
+            frozenset(map(int, words)),
         )
     return found
 

@@ -108,8 +108,10 @@ def predict_fn(data: Any, model: Any, method: str | None = None) -> np.ndarray:
 
 
 def _booster_of(model: Any) -> Any:
+    if not hasattr(type(model), "booster_"):
+        return model
     try:
-        return getattr(model, "booster_", model)
+        return model.booster_
     except AttributeError as error:  # scikit-learn's NotFittedError is one
         raise InvalidModel(f"This {type(model).__name__} has not been fitted.") from error
 
@@ -118,8 +120,10 @@ def _traits(booster: Any) -> _Traits:
     if (found := _traits_of.get(booster)) is None:
         names = tuple(booster.feature_name())
         unnamed = all(map(_UNNAMED.fullmatch, names))
+        categories = _categories(booster)
+        words = frozenset(at for at, known in categories.items() if any(isinstance(word, str) for word in known))
         _traits_of[booster] = found = _Traits(
-            Signature(None if unnamed else names, booster.num_feature()), _categories(booster)
+            Signature(None if unnamed else names, booster.num_feature(), verbatim=words), categories
         )
     return found
 

@@ -12,8 +12,9 @@ Columns of categories are given as their names or numbers, and handed on as what
 
 import json
 import re
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
+from itertools import islice
 from pathlib import Path
 from typing import Any
 from weakref import WeakKeyDictionary
@@ -48,6 +49,9 @@ _TAIL = 512
 _JSON_VERSION = re.compile(rb'"version"\s*:\s*\[([\d,\s]+)\]\s*\}\s*$')
 _UBJSON_VERSION = re.compile(rb"version\[#L.{8}((?:i.){3})\}$", re.DOTALL)
 _UNKNOWN_CATEGORY = re.compile(r"category not in the training set for the (\d+)\w* .*?: `(.*)`")
+_CATEGORIES = b"\4cats{"
+_ENCODER = re.compile(rb"\{L\0{7}[\4\7](offsets|type)")
+_OTHER_CATEGORIES = re.compile(r"Invalid new DataFrame input for the: (\d+)\w* feature")
 _SAVE_AGAIN = 'save it with booster.save_model("model.ubj") by the XGBoost that made it'
 
 
@@ -151,6 +155,8 @@ def predict_fn(data: Any, model: Any, method: str | None = None) -> np.ndarray:
     except ValueError as error:  # XGBoostError is one
         if found := _UNKNOWN_CATEGORY.search(str(error)):
             raise BadInput(f"Column {int(found[1]) + 1}: the model knows no category {found[2]!r}.") from error
+        if found := _OTHER_CATEGORIES.search(str(error)):
+            raise BadInput(f"Column {int(found[1]) + 1}: the model's categories there are of another kind.") from error
         raise
 
 
@@ -201,14 +207,25 @@ def _traits(booster: Any) -> _Traits:
     kind = json.loads(booster.save_config())["learner"]["gradient_booster"]["name"]
     names, types = booster.feature_names, booster.feature_types or ()
     categorical = tuple(at for at, type_ in enumerate(types) if type_ == "c")
+    recodes = bool(categorical) and hasattr(booster, "get_categories") and not booster.get_categories().empty()
+    kinds = _kinds(booster, categorical) if recodes else None
     _traits_of[booster] = traits = _Traits(
-        signature=Signature(tuple(names) if names else None, booster.num_features()),
+        signature=Signature(tuple(names) if names else None, booster.num_features(), kinds),
         in_place=kind == "gbtree",
         categorical=categorical,
         dense={kind: predictor(booster, kind) for kind in ("value", "margin")},
-        recodes=bool(categorical) and hasattr(booster, "get_categories") and not booster.get_categories().empty(),
+        recodes=recodes,
     )
     return traits
+
+
+def _kinds(booster: Any, categorical: Sequence[int]) -> tuple[str, ...]:
+    """Text, where categories are words: in a UBJSON file these have offsets, and numbers have a type. The categories of
+    all columns are what its gradient booster begins with; as JSON, a large model would take seconds."""
+    content = bytes(booster.save_raw("ubj"))
+    encoders = islice(_ENCODER.finditer(content, max(0, content.find(_CATEGORIES))), booster.num_features())
+    words = {at for at, found in enumerate(encoders) if found[1] == b"offsets"}
+    return tuple("text" if at in words.intersection(categorical) else "any" for at in range(booster.num_features()))
 
 
 def _predict(rows: Any, booster: Any, margin: bool) -> np.ndarray:

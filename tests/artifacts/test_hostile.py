@@ -14,11 +14,16 @@ from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
+import catboost
 import joblib
+import lightgbm
 import numpy as np
 import pytest
 import xgboost
-from sklearn.linear_model import LinearRegression
+from sklearn.linear_model import LinearRegression, LogisticRegression
+from sklearn.model_selection import GridSearchCV
+from sklearn.pipeline import make_pipeline
+from sklearn.preprocessing import FunctionTransformer, StandardScaler
 
 from pipeline.judge import Judge
 from serving import artifact, manifest, usercode
@@ -215,6 +220,27 @@ def test_nonsense_under_a_right_name_is_refused_without_a_traceback(tmp_path: Pa
     start = b"tree\nversion=v4\n" if name == "model.txt" else struct.pack("<Q", 8)
     (tmp_path / name).write_bytes(start + bytes(range(256)) * 40)
     assert "damaged" in refusal(tmp_path)
+
+
+UNFITTED = [
+    LogisticRegression(),
+    make_pipeline(StandardScaler(), LogisticRegression()),
+    GridSearchCV(LogisticRegression(), {"C": [1.0]}),
+    xgboost.XGBClassifier(),
+    lightgbm.LGBMClassifier(),
+    catboost.CatBoostClassifier(),
+]
+
+
+@pytest.mark.parametrize("model", UNFITTED, ids=lambda model: type(model).__name__)
+def test_a_model_that_was_never_fitted_is_refused_when_it_is_loaded(tmp_path: Path, model: Any) -> None:
+    joblib.dump(model, tmp_path / "model.joblib")
+    assert refusal(tmp_path).endswith(f"a {type(model).__name__} that has not been fitted. Save it after fit().")
+
+
+def test_what_needs_no_fitting_is_served(tmp_path: Path) -> None:
+    joblib.dump(FunctionTransformer(np.log1p), tmp_path / "model.joblib")
+    assert Handler("model", tmp_path, Options())
 
 
 def test_an_onnx_file_that_is_cut_is_refused(tmp_path: Path) -> None:

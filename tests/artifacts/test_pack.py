@@ -71,6 +71,13 @@ def test_the_same_files_give_the_same_bytes_and_all_that_was_measured(folder: Pa
     assert (said["framework"], said["framework_version"]) == ("sklearn", first.report["libraries"]["sklearn"])
 
 
+def test_a_sample_that_comes_later_says_what_the_columns_hold(folder: Path, tmp_path: Path) -> None:
+    assert [column.kind for column in pack(folder, tmp_path / "a.tar.gz").manifest.inputs or ()] == ["any", "any"]
+    (tmp_path / "row.json").write_text('[{"age": 1, "bill": 2}]')
+    later = pack(folder, tmp_path / "a.tar.gz", sample=tmp_path / "row.json").manifest
+    assert [column.kind for column in later.inputs or ()] == ["number", "number"]
+
+
 def test_another_model_in_the_folder_is_described_anew_and_decisions_stay(folder: Path, tmp_path: Path) -> None:
     (folder / "medley.json").write_text('{"pinned": true, "predict_method": "predict"}')
     first = pack(folder, tmp_path / "a.tar.gz").manifest
