@@ -19,8 +19,9 @@ from serving.codecs import Data
 from serving.codecs.words import place, quoted
 from serving.errors import BadInput, OutOfMemory
 from serving.frameworks.loading import DEFAULT, Loading
+from serving.frameworks.methods import check, made_by, offered
 from serving.frameworks.pickles import not_a, pickled_class, unpickle
-from serving.frameworks.sklearn import no_such_method, on_one_thread
+from serving.frameworks.sklearn import on_one_thread
 from serving.kinds import number_column, numbers
 from serving.signature import Signature, conform
 
@@ -93,9 +94,7 @@ def _class_of(model: Any) -> str:
 
 
 def owns(model: Any) -> bool:
-    return any(kind.__module__.partition(".")[0] == "catboost" for kind in type(model).__mro__) and hasattr(
-        model, "predict"
-    )
+    return made_by(model, NAME) and hasattr(model, "predict")
 
 
 def signature(model: Any) -> Signature:
@@ -105,13 +104,11 @@ def signature(model: Any) -> Signature:
 
 def check_method(model: Any, method: str | None) -> None:
     """Raises InvalidModel where the model has no such method."""
-    offered = methods(model)
-    if method is not None and method not in offered:
-        raise no_such_method(model, method, offered)
+    check(model, method, methods(model))
 
 
 def methods(model: Any) -> tuple[str, ...]:
-    return tuple(name for name in METHODS if name == "margin" or hasattr(model, name))
+    return offered(model, METHODS)
 
 
 def input_fn(data: Data) -> Any:

@@ -19,8 +19,9 @@ import pandas as pd
 from serving.codecs import Data
 from serving.errors import BadInput, InvalidModel
 from serving.frameworks.loading import DEFAULT, Loading
+from serving.frameworks.methods import check, made_by, offered
 from serving.frameworks.pickles import not_a, pickled_class, unpickle
-from serving.frameworks.sklearn import no_such_method, on_one_thread
+from serving.frameworks.sklearn import on_one_thread
 from serving.kinds import number_column, numbers
 from serving.signature import Signature, conform
 
@@ -74,9 +75,7 @@ def model_fn(path: Path, loading: Loading = DEFAULT) -> Any:
 
 
 def owns(model: Any) -> bool:
-    return any(kind.__module__.partition(".")[0] == "lightgbm" for kind in type(model).__mro__) and hasattr(
-        model, "predict"
-    )
+    return made_by(model, NAME) and hasattr(model, "predict")
 
 
 def signature(model: Any) -> Signature:
@@ -86,13 +85,11 @@ def signature(model: Any) -> Signature:
 
 def check_method(model: Any, method: str | None) -> None:
     """Raises InvalidModel where the model has no such method; margin is both kinds' own."""
-    offered = methods(model)
-    if method is not None and method not in offered:
-        raise no_such_method(model, method, offered)
+    check(model, method, methods(model))
 
 
 def methods(model: Any) -> tuple[str, ...]:
-    return tuple(name for name in METHODS if name == "margin" or hasattr(model, name))
+    return offered(model, METHODS)
 
 
 def input_fn(data: Data) -> Any:

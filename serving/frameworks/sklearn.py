@@ -9,7 +9,6 @@ does not, a list of texts where its first step reads documents.
 """
 
 import re
-from collections.abc import Iterable
 from pathlib import Path
 from typing import Any
 
@@ -19,9 +18,10 @@ import scipy.sparse
 
 from serving.codecs import Data
 from serving.codecs.words import place
-from serving.errors import BadInput, InvalidModel
+from serving.errors import BadInput
 from serving.frameworks.encoders import words
 from serving.frameworks.loading import DEFAULT, Loading
+from serving.frameworks.methods import check, offered
 from serving.frameworks.pickles import DAMAGED, pickle_start, pickled_class, unpickle
 from serving.kinds import by_place
 from serving.signature import Signature
@@ -93,18 +93,11 @@ def signature(model: Any) -> Signature:
 
 def check_method(model: Any, method: str | None) -> None:
     """Raises InvalidModel where the model has no such method."""
-    offered = methods(model)
-    if method is not None and method not in offered:
-        raise no_such_method(model, method, offered)
+    check(model, method, methods(model))
 
 
 def methods(model: Any) -> tuple[str, ...]:
-    return tuple(name for name in METHODS if callable(getattr(model, name, None)))
-
-
-def no_such_method(model: Any, method: str, offered: Iterable[str]) -> InvalidModel:
-    kind = type(model).__name__
-    return InvalidModel(f'predict_method is "{method}", which this {kind} has not. It has: {", ".join(offered)}.')
+    return offered(model, METHODS)
 
 
 def input_fn(data: Data) -> Any:

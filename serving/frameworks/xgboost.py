@@ -26,8 +26,9 @@ import scipy.sparse
 from serving.codecs import Data
 from serving.errors import BadInput, InvalidModel, OutOfMemory
 from serving.frameworks.loading import DEFAULT, Loading
+from serving.frameworks.methods import check, made_by, offered
 from serving.frameworks.pickles import pickled_class, unpickle
-from serving.frameworks.sklearn import no_such_method, on_one_thread
+from serving.frameworks.sklearn import on_one_thread
 from serving.frameworks.xgboost_dense import Predict, matrix, predictor
 from serving.signature import Signature, conform, numbers
 
@@ -109,9 +110,7 @@ def model_fn(path: Path, loading: Loading = DEFAULT) -> Any:
 
 def owns(model: Any) -> bool:
     """Whether it is a booster or an estimator of XGBoost's: its own, or of a class made from one."""
-    return any(kind.__module__.partition(".")[0] == "xgboost" for kind in type(model).__mro__) and (
-        hasattr(model, "inplace_predict") or hasattr(model, "get_booster")
-    )
+    return made_by(model, NAME) and (hasattr(model, "inplace_predict") or hasattr(model, "get_booster"))
 
 
 def signature(model: Any) -> Signature:
@@ -121,13 +120,11 @@ def signature(model: Any) -> Signature:
 
 def check_method(model: Any, method: str | None) -> None:
     """Raises InvalidModel where the model has no such method; margin is both kinds' own."""
-    offered = methods(model)
-    if method is not None and method not in offered:
-        raise no_such_method(model, method, offered)
+    check(model, method, methods(model))
 
 
 def methods(model: Any) -> tuple[str, ...]:
-    return tuple(name for name in METHODS if name == "margin" or hasattr(model, name))
+    return offered(model, METHODS)
 
 
 def input_fn(data: Data) -> Any:

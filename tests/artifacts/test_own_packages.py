@@ -2,6 +2,7 @@
 
 import json
 import shutil
+import subprocess
 import zipfile
 from importlib.metadata import version
 from pathlib import Path
@@ -143,6 +144,25 @@ def test_requirements_are_vendored_but_for_what_is_here_already(tmp_path: Path, 
         "churn_ratio.py",
     ]
     assert vendor(folder, Judge()) == []
+
+
+def test_a_requirement_in_a_repository_is_vendored_from_its_commit(tmp_path: Path) -> None:
+    source = tmp_path / "source"
+    (source / "sub").mkdir(parents=True)
+    (source / "sub" / "pyproject.toml").write_text(
+        '[project]\nname = "churn_ratio"\nversion = "3.1"\n[tool.setuptools]\npy-modules = ["churn_ratio"]\n'
+        '[build-system]\nrequires = ["setuptools"]\nbuild-backend = "setuptools.build_meta"\n'
+    )
+    (source / "sub" / "churn_ratio.py").write_text("VALUE = 31\n")
+    who = ("-c", "user.name=a", "-c", "user.email=a@b.c")
+    for words in (("init", "-q"), ("add", "."), (*who, "commit", "-qm", "first")):
+        subprocess.run(["git", *words], cwd=source, check=True)
+    (tmp_path / "model" / "code").mkdir(parents=True)
+    asked = f"churn_ratio @ git+file://{source}#subdirectory=sub\n"
+    (tmp_path / "model" / "code" / "requirements.txt").write_text(asked)
+    (vendored,) = vendor(tmp_path / "model", Judge())
+    assert vendored.startswith(f"churn_ratio @ git+file://{source}@")
+    assert (tmp_path / "model" / "code" / "lib" / "churn_ratio.py").read_text() == "VALUE = 31\n"
 
 
 def test_requirements_that_cannot_be_had_are_refused_by_name(tmp_path: Path, wheels: Path) -> None:
