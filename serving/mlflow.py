@@ -97,7 +97,8 @@ def read(path: Path, folder: Path) -> dict[str, Any]:
             f"The MLflow model holds no {fields['model_file']}: save torch.jit.script(model) with MLflow."
         )
     fields["model_file"] = (path.parent.relative_to(folder) / fields["model_file"]).as_posix()
-    method = flavors.get("python_function", {}).get("predict_fn", "predict")
+    python = flavors.get("python_function")
+    method = python.get("predict_fn", "predict") if isinstance(python, dict) else "predict"
     return fields | ({"predict_method": method} if method != "predict" else {}) | _inputs(said)
 
 

@@ -17,7 +17,7 @@ import pandas as pd
 
 from serving.codecs import Data
 from serving.codecs.words import place, quoted
-from serving.errors import BadInput, OutOfMemory
+from serving.errors import BadInput, InvalidModel, OutOfMemory
 from serving.frameworks.loading import DEFAULT, Loading
 from serving.frameworks.methods import check, made_by, offered
 from serving.frameworks.pickles import not_a, pickled_class, unpickle
@@ -78,12 +78,21 @@ def model_fn(path: Path, loading: Loading = DEFAULT) -> Any:
         raise not_a(path, "CatBoost model")
     try:
         model = catboost.CatBoost().load_model(str(path), format=format_)
-        kind = getattr(catboost, loading.estimator or _class_of(model))
+        kind = _named(loading.estimator or _class_of(model))
         return kind().load_model(str(path), format=format_) if kind is not catboost.CatBoost else model
     except catboost.CatBoostError as error:
         if "bad_alloc" in str(error):
             raise OutOfMemory("There was not enough memory to load the model.") from error
         raise not_a(path, "CatBoost model that this version reads") from error
+
+
+def _named(name: str) -> Any:
+    import catboost
+
+    kind = getattr(catboost, name, None)
+    if not (isinstance(kind, type) and issubclass(kind, catboost.CatBoost)):
+        raise InvalidModel(f'"estimator" is "{name}", which is none of CatBoost\'s: CatBoostClassifier, say.')
+    return kind
 
 
 def _class_of(model: Any) -> str:

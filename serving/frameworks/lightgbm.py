@@ -61,6 +61,10 @@ def model_fn(path: Path, loading: Loading = DEFAULT) -> Any:
     """The booster in a text file, or whatever is in a pickle. Raises InvalidModel."""
     if pickled_class(path) is not None:
         return on_one_thread(unpickle(path, loading))
+    if loading.estimator not in (None, "Booster"):
+        raise InvalidModel(
+            f'"estimator" is "{loading.estimator}", and a text file holds a Booster: save it with joblib.'
+        )
     import lightgbm
 
     with path.open("rb") as file:

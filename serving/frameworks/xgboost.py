@@ -12,9 +12,8 @@ Columns of categories are given as their names or numbers, and handed on as what
 
 import json
 import re
-from collections.abc import Mapping, Sequence
+from collections.abc import Mapping
 from dataclasses import dataclass
-from itertools import islice
 from pathlib import Path
 from typing import Any
 from weakref import WeakKeyDictionary
@@ -29,6 +28,7 @@ from serving.frameworks.loading import DEFAULT, Loading
 from serving.frameworks.methods import check, made_by, offered
 from serving.frameworks.pickles import pickled_class, unpickle
 from serving.frameworks.sklearn import on_one_thread
+from serving.frameworks.xgboost_categories import as_category, kinds_of
 from serving.frameworks.xgboost_dense import Predict, matrix, predictor
 from serving.signature import Signature, conform, numbers
 
@@ -50,8 +50,6 @@ _TAIL = 512
 _JSON_VERSION = re.compile(rb'"version"\s*:\s*\[([\d,\s]+)\]\s*\}\s*$')
 _UBJSON_VERSION = re.compile(rb"version\[#L.{8}((?:i.){3})\}$", re.DOTALL)
 _UNKNOWN_CATEGORY = re.compile(r"category not in the training set for the (\d+)\w* .*?: `(.*)`")
-_CATEGORIES = b"\4cats{"
-_ENCODER = re.compile(rb"\{L\0{7}[\4\7](offsets|type)")
 _OTHER_CATEGORIES = re.compile(r"Invalid new DataFrame input for the: (\d+)\w* feature")
 _SAVE_AGAIN = 'save it with booster.save_model("model.ubj") by the XGBoost that made it'
 
@@ -205,7 +203,7 @@ def _traits(booster: Any) -> _Traits:
     names, types = booster.feature_names, booster.feature_types or ()
     categorical = tuple(at for at, type_ in enumerate(types) if type_ == "c")
     recodes = bool(categorical) and hasattr(booster, "get_categories") and not booster.get_categories().empty()
-    kinds = _kinds(booster, categorical) if recodes else None
+    kinds = kinds_of(booster, categorical) if recodes else None
     _traits_of[booster] = traits = _Traits(
         signature=Signature(tuple(names) if names else None, booster.num_features(), kinds),
         in_place=kind == "gbtree",
@@ -214,15 +212,6 @@ def _traits(booster: Any) -> _Traits:
         recodes=recodes,
     )
     return traits
-
-
-def _kinds(booster: Any, categorical: Sequence[int]) -> tuple[str, ...]:
-    """Text, where categories are words: in a UBJSON file these have offsets, and numbers have a type. The categories of
-    all columns are what its gradient booster begins with; as JSON, a large model would take seconds."""
-    content = bytes(booster.save_raw("ubj"))
-    encoders = islice(_ENCODER.finditer(content, max(0, content.find(_CATEGORIES))), booster.num_features())
-    words = {at for at, found in enumerate(encoders) if found[1] == b"offsets"}
-    return tuple("text" if at in words.intersection(categorical) else "any" for at in range(booster.num_features()))
 
 
 def _predict(rows: Any, booster: Any, margin: bool) -> np.ndarray:
@@ -272,17 +261,5 @@ def _with_categories(data: pd.DataFrame, traits: _Traits) -> pd.DataFrame:
     numeric = [at for at in range(data.shape[1]) if at not in traits.categorical]
     rows = pd.DataFrame(_floats(data.iloc[:, numeric]), columns=data.columns[numeric], index=data.index)
     for at in traits.categorical:
-        rows.insert(at, data.columns[at], _category(data.iloc[:, at]))
+        rows.insert(at, data.columns[at], as_category(data.iloc[:, at]))
     return rows
-
-
-def _category(column: "pd.Series[Any]") -> Any:
-    if isinstance(column.dtype, pd.CategoricalDtype):
-        return column.array
-    codes, found = pd.factorize(column)
-    values = (
-        np.asarray(found) if len(found) else np.array(["?"])
-    )  # XGBoost fails on a column that is missing throughout
-    if values.dtype.kind == "f" and (values == np.trunc(values)).all():
-        values = values.astype(np.int64)  # whole numbers that a missing value beside them made floats
-    return pd.Categorical.from_codes(codes, pd.Index(values))
