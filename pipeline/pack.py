@@ -143,7 +143,7 @@ def _described(kept: Manifest, report: dict[str, Any], hashes: dict[str, str]) -
     return replace(
         kept,
         framework=kept.framework or model["format"],
-        framework_version=kept.framework_version or model["saved_by"] or model["framework_version"],
+        framework_version=kept.framework_version or model["saved_by"] or _version(model),
         model_file=kept.model_file or model["model_file"],
         predict_method=kept.predict_method or model["predict_method"],
         estimator=kept.estimator or model["estimator"],
@@ -155,6 +155,12 @@ def _described(kept: Manifest, report: dict[str, Any], hashes: dict[str, str]) -
         thread_safe=kept.thread_safe if kept.thread_safe is not None else False,
         pinned=kept.pinned if kept.pinned is not None else False,
     )
+
+
+def _version(model: dict[str, Any]) -> str | None:
+    """Of the library that saved the file, where that is the one that predicts: a pickle may hold another's model."""
+    version: str | None = model["framework_version"]
+    return version if model["framework"] == model["format"] else None
 
 
 def _merged(said: tuple[Column, ...] | None, found: tuple[Column, ...] | None) -> tuple[Column, ...] | None:

@@ -1,5 +1,6 @@
 """medley pack, medley inspect and medley.pack: what is written, what is refused, and that it is the same each time."""
 
+import importlib
 import io
 import json
 import os
@@ -13,6 +14,7 @@ import joblib
 import numpy as np
 import pandas as pd
 import pytest
+import sklearn
 import xgboost
 from sklearn.linear_model import LinearRegression, LogisticRegression
 
@@ -88,6 +90,24 @@ def test_another_model_in_the_folder_is_described_anew_and_decisions_stay(folder
     assert second.inputs is None
     assert second.input_count == 2
     assert first.sha256 != second.sha256
+
+
+def test_the_version_of_one_library_is_not_taken_for_anothers(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """A pickle of a class of the user's own is scikit-learn's format, and XGBoost predicts with what is in it."""
+    (tmp_path / "churn" / "code").mkdir(parents=True)
+    source = "import xgboost\n\nclass Churn(xgboost.XGBRegressor):\n    pass\n"
+    (tmp_path / "churn" / "code" / "churn_of_ours.py").write_text(source)
+    monkeypatch.syspath_prepend(tmp_path / "churn" / "code")
+    churn = importlib.import_module("churn_of_ours").Churn(n_estimators=2, n_jobs=1)
+    joblib.dump(churn.fit(X, X[:, 0]), tmp_path / "churn" / "model.joblib")
+    packed = pack(tmp_path / "churn", tmp_path / "a.tar.gz")
+    assert (packed.manifest.framework, packed.report["model"]["framework"]) == ("sklearn", "xgboost")
+    assert packed.manifest.framework_version in (None, sklearn.__version__)
+    os.environ["MEDLEY_VERSION_SKEW"] = "refuse"
+    try:
+        assert Judge().check(tmp_path / "churn")["error"] is None
+    finally:
+        del os.environ["MEDLEY_VERSION_SKEW"]
 
 
 def test_what_the_container_would_refuse_is_not_packed(folder: Path, tmp_path: Path) -> None:
