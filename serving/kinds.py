@@ -49,7 +49,8 @@ def of_kinds(data: Data, kinds: Sequence[str]) -> Data:
         for at, kind in enumerate(kinds):
             if kind in _CHECKED_NUMBERS:
                 _CHECKED_NUMBERS[kind](data[:, at], at + 1, None)
-        return data
+        texts = [at for at, kind in enumerate(kinds) if kind == "text"]  # all missing, as below
+        return pd.DataFrame(data).astype(dict.fromkeys(texts, object)) if texts else data
     names = None if by_place(data) else [str(name) for name in data.columns]
     changed = {at: column for at, kind in enumerate(kinds) if (column := _column(data, at, kind, names)) is not None}
     if not changed:

@@ -98,10 +98,11 @@ class ModelProcess:
 
     def _load(self, name: str, path: str, memory: int, is_fresh: bool = False) -> None:
         """`memory`: bytes that the model may take on top of what the process has now."""
-        folder = detection.top(Path(path))
+        folder = Path(path)
         begin = time.perf_counter()
         inherited, options = self._inherited, self._inherited.options
         try:
+            folder = detection.top(folder)
             if not is_fresh and (clashing := fresh.clashes(folder)):
                 manifest.verify(folder, manifest.read(folder))  # before anything of it is imported
                 output.record("INFO", f"The model gets an interpreter of its own: code/lib has {', '.join(clashing)}.")

@@ -103,6 +103,16 @@ def test_a_missing_word_reaches_scikit_learn_as_pandas_has_it(tmp_path: Path) ->
     assert ask(handler, "x,zip\n1,\n") == expected
 
 
+def test_a_missing_word_reaches_a_model_without_names_too(tmp_path: Path) -> None:
+    model = make_pipeline(ENCODER, LogisticRegression()).fit(FRAME[["zip"]].to_numpy(), LABELS)
+    joblib.dump(model, tmp_path / "model.joblib")
+    expected = model.predict(np.array([[None]], dtype=object)).tolist()
+    handler = Handler("model", tmp_path, Options())
+    assert ask(handler, "[[null]]", "application/json") == expected
+    with pytest.raises(BadInput, match=r'Row 1, column 1: "42\.0" is a number where text belongs'):
+        ask(handler, "[[42]]", "application/json")
+
+
 def test_xgboosts_categories_that_are_numbers_take_numbers_alone(tmp_path: Path) -> None:
     rows = FRAME.assign(zip=pd.Categorical([1, 2, 3] * 20))
     model = xgboost.train({"nthread": 1}, xgboost.DMatrix(rows, LABELS, enable_categorical=True), 3)
