@@ -59,7 +59,7 @@ class Settings:
         return cls(
             front=front,
             port=_port(environ, _LARGEST_PORT if front == "native" else _LARGEST_JAVA_PORT),
-            bind_address=environ.get("MEDLEY_BIND_ADDRESS") or cls.bind_address,
+            bind_address=_address(environ, front),
             multi_model=environ.get("SAGEMAKER_MULTI_MODEL", "").lower() == "true",
             model_root=_folder(environ, "MEDLEY_MODEL_ROOT", cls.model_root),
             model_dir=_folder(environ, "MEDLEY_MODEL_DIR", cls.model_dir),
@@ -106,6 +106,15 @@ def _front(environ: Mapping[str, str]) -> str:
     if front not in FRONTS:
         raise SettingsError(f"MEDLEY_FRONT={front}: {' or '.join(FRONTS)} is needed.")
     return front
+
+
+def _address(environ: Mapping[str, str], front: str) -> str:
+    address = environ.get("MEDLEY_BIND_ADDRESS") or Settings.bind_address
+    if front == "mms" and ":" in address:
+        raise SettingsError(
+            f"MEDLEY_BIND_ADDRESS={address}: multi-model-server needs IPv4; MEDLEY_FRONT=native does not."
+        )
+    return address
 
 
 def _port(environ: Mapping[str, str], largest: int) -> int:

@@ -1,7 +1,8 @@
-"""How a front starts and ends the zygote: as its child, without the AWS credentials, with the settings on its stdin."""
+"""What both fronts do at their start: take the port, and start the zygote as a child, without the AWS credentials."""
 
 import os
 import re
+import socket
 import subprocess
 import sys
 from collections.abc import Mapping, Sequence
@@ -22,6 +23,21 @@ class StartFailed(RuntimeError):
 def environment(environ: Mapping[str, str], keep_credentials: bool) -> dict[str, str]:
     """What zygote, Java and models may see. Without credentials even in /proc: they are removed before the exec."""
     return {name: value for name, value in environ.items() if keep_credentials or not _CREDENTIALS.match(name)}
+
+
+def listen(settings: Settings) -> socket.socket:
+    """Takes the port; not heard yet. Raises StartFailed."""
+    family = socket.AF_INET6 if ":" in settings.bind_address else socket.AF_INET
+    listener = socket.socket(family)
+    listener.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
+    try:
+        listener.bind((settings.bind_address, settings.port))
+    except OSError as error:
+        raise StartFailed(
+            f"Cannot listen on {settings.bind_address} port {settings.port}: {error.strerror}. "
+            "End what listens there, or set SAGEMAKER_BIND_TO_PORT to another."
+        ) from error
+    return listener
 
 
 def start_zygote(

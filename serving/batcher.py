@@ -1,8 +1,9 @@
 """Requests that wait together are predicted together.
 
 Whatever has arrived when the model falls idle is decoded, stacked by kind, predicted in one call and cut apart again;
-nothing is ever delayed to wait for more. Only for a framework's own functions on rows: a user's functions get one
-request at a time. A request that fails, fails alone: where the stacked call raises, each is predicted by itself.
+nothing is ever delayed to wait for more. Only for models that predict each row by itself (rowwise.py): a user's
+functions get one request at a time. A request that fails, fails alone: where the stacked call raises, each is predicted
+by itself.
 """
 
 import itertools

@@ -28,11 +28,12 @@ from mms.context import Context, RequestProcessor
 from mms.metrics.metrics_store import MetricsStore
 from sagemaker_inference.errors import BaseInferenceToolkitError, UnsupportedFormatError
 
-from serving import codecs, frameworks, manifest, usercode
+from serving import codecs, frameworks, manifest, toolkit, usercode
 from serving.codecs.text import text_of
 from serving.errors import InvalidModel, MedleyError, NotAcceptable, OutOfMemory, UnsupportedContentType
 from serving.frames import Request, Response
 from serving.frameworks.loading import Loading
+from serving.rowwise import predicts_rows_apart
 from serving.signature import Signature, completed, conform
 
 Function = Callable[..., Any]
@@ -46,6 +47,7 @@ _ARGUMENTS = {
     "transform_fn": 4,
 }
 _TEXT_TYPES = ("application/json", "text/csv")  # what the toolkit hands on as str
+_FORMS = ("application/x-www-form-urlencoded", "multipart/form-data")  # multi-model-server takes them apart
 _HEADER_NAME = re.compile(r"[!#$%&'*+.^_`|~0-9A-Za-z-]+")
 _MOST_HEADERS, _LONGEST_VALUE = 64, 8192  # more, or longer, and clients and proxies refuse the whole answer
 _FRAMING = frozenset({"connection", "content-length", "keep-alive", "te", "trailer", "transfer-encoding", "upgrade"})
@@ -71,6 +73,7 @@ class Handler:
     def __init__(self, name: str, folder: Path, options: Options) -> None:
         """Loads the model in `folder`. Raises InvalidModel, OutOfMemory, or what the user's code raises."""
         self._accept, self._options, self._folder = options.default_accept, options, folder
+        toolkit.refuse_pickles()
         self._context = Context(name, str(folder), None, 1, None, "1.1.11")
         self._context.metrics = MetricsStore({0: name}, name)
         said = manifest.read(folder)
@@ -79,8 +82,6 @@ class Handler:
             manifest.verify(folder, said)
         module = usercode.find(folder, options.program, options.submit_directory)
         self._user = _user_functions(module, self._context)
-        # Whether rows of several requests may be predicted together: only where no function is the user's own.
-        self.stackable = not {"input_fn", "predict_fn", "output_fn", "transform_fn"} & self._user.keys()
         self._manifest = manifest.find(folder, required="model_fn" not in self._user, said=said)
         self._load(folder)
 
@@ -100,6 +101,9 @@ class Handler:
                 f"model_fn returned a {type(self.model).__name__}, which none of the frameworks here predicts with. "
                 "Write a predict_fn beside it."
             )
+        # Whether rows of several requests may be predicted together: only where nothing in between is the user's own.
+        own_functions = {"input_fn", "predict_fn", "output_fn", "transform_fn"} & self._user.keys()
+        self.stackable = not own_functions and predicts_rows_apart(self.model)
         own = self._framework.signature(self.model) if self._framework else Signature()
         self._signature = completed(own, self._manifest)
         self._texts = self._signature.texts
@@ -188,6 +192,10 @@ class Handler:
     def _begin(self, request: Request) -> None:
         """The context shows this request, by the names that multi-model-server's own shows."""
         headers = request.headers
+        if not request.body and codecs.media_type(request.content_type)[0] in _FORMS:
+            raise UnsupportedContentType(
+                "A form's fields do not reach the model: send the body with a Content-Type of its own, as text/csv."
+            )
         properties: dict[str, str | None] = {name.title(): value for name, value in headers.items()}
         properties.update(headers)
         properties["X-Amzn-SageMaker-Custom-Attributes"] = headers.get(_ATTRIBUTES)
@@ -235,7 +243,7 @@ class ModelError(MedleyError):
 
 def _of_the_user(error: BaseInferenceToolkitError) -> MedleyError:
     status = error.status_code if isinstance(error.status_code, int) and 400 <= error.status_code <= 599 else 500
-    return ModelError(status, str(error.message))
+    return ModelError(status, usercode.words_of(error.message))
 
 
 def _user_functions(module: ModuleType | None, context: Context) -> dict[str, Function]:

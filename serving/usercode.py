@@ -76,7 +76,15 @@ def explain(error: BaseException, folder: Path) -> MedleyError:
 def lacks_memory(error: BaseException) -> bool:
     """Whether Python, a C++ library or the kernel said that there was no memory left."""
     no_memory = isinstance(error, OSError) and error.errno == errno.ENOMEM
-    return no_memory or isinstance(error, MemoryError) or "bad_alloc" in str(error)
+    return no_memory or isinstance(error, MemoryError) or "bad_alloc" in words_of(error)
+
+
+def words_of(thing: object) -> str:
+    """`str(thing)`, of a user's object."""
+    try:
+        return str(thing)
+    except Exception:  # noqa: BLE001  a class of the user's own may raise anything here
+        return ""
 
 
 def _place(error: BaseException, folder: Path) -> str | None:

@@ -24,7 +24,7 @@ from container.log import LEVELS, Log
 from container.mms import config
 from container.orphans import end_all
 from container.settings import Settings
-from container.start import NOT_IMPORTED, READY, StartFailed, environment, start_zygote, wait_or_kill
+from container.start import NOT_IMPORTED, READY, StartFailed, environment, listen, start_zygote, wait_or_kill
 
 _STOP_JAVA, _STOP_ZYGOTE = 7.0, 2.0  # seconds; all must be gone within 10
 _LOG4J_GRUMBLE = "WARNING: sun.reflect.Reflection.getCallerClass"  # its log library, on any Java since 9
@@ -51,6 +51,7 @@ class Front:
         self._catch_signals()
         become_reaper()
         try:
+            listen(self._settings).close()  # Java would say it two seconds later, in a stack trace
             self._zygote = self._start_zygote()
             self._java = self._start_java()
             return self._wait(self._zygote, self._java)

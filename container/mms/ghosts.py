@@ -4,8 +4,9 @@ It unregisters such a model on a thread that it has just interrupted, takes the 
 model back, without any worker: nothing can be asked of it, and no model of its name can be loaded. That happens once,
 in the moment in which it ends the launcher; the ghost is unloaded over loopback.
 
-A model that is being registered looks the same for some milliseconds, until its launcher calls. So a ghost is what no
-launcher has called for between two looks, and once it has been ended there is no further look.
+A model that is being registered looks the same for some milliseconds, until its launcher calls. So a ghost is what is
+there at two looks, between which no launcher has called or been started; and once it has been ended there is no further
+look.
 """
 
 from __future__ import annotations
@@ -21,17 +22,20 @@ from serving.errors import MedleyError, OutOfMemory, Unavailable
 if TYPE_CHECKING:
     from container.zygote import Zygote
 
-_LOOKS = (0.002, 0.005, 0.02, 0.1, 0.5)  # seconds, each after the last
-_CALLS = 0.01  # seconds from a model's registration until its launcher has called
+_LOOKS = (0.0, 0.001, 0.002, 0.005, 0.02, 0.1, 0.5)  # seconds, each after the last
+_STARTS = 0.01  # seconds from a model's registration until its launcher has been started
 _HAS_A_WORKER = ("loading", "ready", "recovering")
 _OK = 200
 
 
 class Ghosts:
-    """`lost` is told of a model that can never be asked again."""
+    """`lost` is told of a model that can never be asked again. `starts_one`: whether a launcher, of whatever model, has
+    been started and has not called yet."""
 
-    def __init__(self, zygote: Zygote, loopback: Loopback, lost: Callable[[Hosted], None]) -> None:
-        self._zygote, self._loopback, self._lost = zygote, loopback, lost
+    def __init__(
+        self, zygote: Zygote, loopback: Loopback, lost: Callable[[Hosted], None], starts_one: Callable[[], bool]
+    ) -> None:
+        self._zygote, self._loopback, self._lost, self._starts_one = zygote, loopback, lost, starts_one
         self._searches: dict[str, _Search] = {}
 
     def called(self, name: str) -> None:
@@ -41,7 +45,7 @@ class Ghosts:
 
     def look_for(self, failed: Hosted) -> None:
         """From now on, for a while: its launcher has ended."""
-        search = self._searches[failed.name] = _Search(failed)
+        search = self._searches[failed.name] = _Search(failed, called=bool(same_name(self._zygote, failed)))
         self._next(search)
 
     def _next(self, search: _Search) -> None:
@@ -69,9 +73,9 @@ class Ghosts:
             self._end_contested(search.failed, asked[0])
             self._end(search)
         elif not search.seen:
-            search.seen, search.called = True, bool(same_name(self._zygote, search.failed))
-            self._zygote.loop.after(_CALLS, lambda: self._look(search))
-        elif search.called:
+            search.seen = True
+            self._zygote.loop.after(_STARTS, lambda: self._look(search))
+        elif search.called or self._starts_one():
             self._next(search)
         else:
             self._loopback.call("DELETE", search.failed.name)
@@ -87,12 +91,13 @@ class Ghosts:
 
 
 class _Search:
-    """seen: there was what looks like it, at the last look. called: a launcher had, by then, or has since."""
+    """seen: there was what looks like it, at the last look. called: a launcher of its name has: the model that it is
+    for takes its place back from the ghost, and may not be unloaded."""
 
-    def __init__(self, failed: Hosted) -> None:
-        self.failed = failed
+    def __init__(self, failed: Hosted, called: bool) -> None:
+        self.failed, self.called = failed, called
         self.looks = list(_LOOKS)
-        self.seen = self.called = False
+        self.seen = False
 
 
 def same_name(zygote: Zygote, hosted: Hosted) -> list[Hosted]:

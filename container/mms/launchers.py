@@ -21,6 +21,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from container import zygote as zygote_process
+from container.child import parent_of
 from container.hosted import Hosted
 from container.mms.config import FIFO, HANDLER, LOCK
 from container.mms.ghosts import Ghosts, same_name
@@ -51,12 +52,13 @@ class Launchers:
     def __init__(self, zygote: Zygote, run_dir: Path) -> None:
         self._zygote, self._run_dir = zygote, run_dir
         self._loopback = Loopback(zygote, zygote.settings.port)
-        self._ghosts = Ghosts(zygote, self._loopback, self.lost)
+        self._ghosts = Ghosts(zygote, self._loopback, self.lost, self._starts_one)
         self._launchers: dict[Hosted, _Launcher] = {}
         os.mkfifo(run_dir / FIFO, stat.S_IRUSR | stat.S_IWUSR)
         # For writing too: it does not end with the last launcher that has written.
         self._fifo = os.open(run_dir / FIFO, os.O_RDWR | os.O_NONBLOCK)
         self._rest = b""
+        self._java: int | None = None  # known from its first launcher on
         zygote.loop.watch(self._fifo, self._called)
 
     def close(self) -> None:
@@ -78,6 +80,7 @@ class Launchers:
         options = dict(zip(arguments[3::2], arguments[4::2], strict=False))
         name, path, address = (options[option] for option in ("--model-name", "--model-path", "--sock-name"))
         self._ghosts.called(name)
+        self._java = self._java or parent_of(pid)
         hosted = Hosted(self._zygote, self, name, path)
         self._launchers[hosted] = _Launcher(pid, pidfd, [])
         try:
@@ -105,6 +108,15 @@ class Launchers:
             self._ghosts.look_for(hosted)
         else:
             self._close_ended(hosted, _HANGS_UP)
+
+    def _starts_one(self) -> bool:
+        """Whether Java has a living child that has not called yet."""
+        known = {launcher.pid for launcher in self._launchers.values()}
+        try:
+            pids = {int(pid) for path in Path(f"/proc/{self._java}/task").glob("*/children") for pid in _words(path)}
+        except OSError:
+            return True  # a thread of it has just ended: look again
+        return any(_lives(pid) for pid in pids - known)
 
     def _give_up(self, hosted: Hosted) -> None:
         """Its launcher should have been ended long ago."""
@@ -168,6 +180,17 @@ class Launchers:
         """Without multi-model mode a container that has lost its one model is of no use: its end says so."""
         if not self._zygote.settings.multi_model:
             self._zygote.loop.stop()
+
+
+def _words(path: Path) -> list[str]:
+    return path.read_text().split()
+
+
+def _lives(pid: int) -> bool:
+    try:
+        return Path(f"/proc/{pid}/stat").read_text().rpartition(")")[2].split()[0] != "Z"
+    except OSError:
+        return False
 
 
 def _unlink(paths: list[Path]) -> None:

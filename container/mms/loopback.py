@@ -23,13 +23,14 @@ class Loopback:
         self._zygote, self._port = zygote, port
 
     def call(self, method: str, model: str, query: str = "", then: Then = lambda _status, _body: None) -> None:
-        """`then` gets the status of the answer and its body; a call that fails has none, and is logged."""
+        """`then` gets the status of the answer and its body, or 0 where none came."""
         connection = socket.socket()
         connection.setblocking(False)
         error = connection.connect_ex((self._address(), self._port))
         if error not in (0, errno.EINPROGRESS):
             self._zygote.log("WARN", f"{method} of a model over loopback: {os.strerror(error)}.", model=model)
             connection.close()
+            then(0, b"")
             return
         request = (
             f"{method} /models/{quote(model, safe='')}{query} HTTP/1.1\r\nHost: localhost\r\nConnection: close\r\n"
@@ -44,6 +45,7 @@ class Loopback:
             connection.sendall(data)
         except OSError:
             connection.close()
+            then(0, b"")
             return
         answer = bytearray()
         self._zygote.loop.watch(connection.fileno(), lambda _events: self._receive(connection, answer, then))
@@ -61,8 +63,7 @@ class Loopback:
         connection.close()
         head, _, body = bytes(answer).partition(_BLANK)
         words = head.split(b" ", 2)
-        if len(words) > 1 and words[1].isdigit():
-            then(int(words[1]), body)
+        then(int(words[1]) if len(words) > 1 and words[1].isdigit() else 0, body)
 
     def _address(self) -> str:
         address = self._zygote.settings.bind_address

@@ -70,11 +70,11 @@ class App:
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         headers = {name.decode("latin-1"): value.decode("latin-1") for name, value in scope["headers"]}
         request_id = headers.get("x-request-id") or os.urandom(16).hex()
-        body = b""
+        body = bytearray()
         try:
             verb, name = _route(scope["method"], scope["raw_path"])
-            body = await self._read(headers, receive)
-            call = Call(request_id, headers, scope["query_string"].decode("latin-1"), body, scope[GONE])
+            await self._read(headers, receive, body)
+            call = Call(request_id, headers, scope["query_string"].decode("latin-1"), bytes(body), scope[GONE])
             answer = await _VERBS[verb](self, call, name)
         except MedleyError as error:
             answer = _refusal(error, request_id)
@@ -85,12 +85,11 @@ class App:
             self._held -= len(body)
         await _send(answer, request_id, send)
 
-    async def _read(self, headers: dict[str, str], receive: Receive) -> bytes:
-        """The body. Raises TooLarge before reading more than the limit, SlowRequest, and NotNow where too much is held
-        already."""
+    async def _read(self, headers: dict[str, str], receive: Receive, body: bytearray) -> None:
+        """Into `body`, which is counted from its first byte on. Raises TooLarge before reading more than the limit,
+        SlowRequest, and NotNow where too much is held already."""
         said = headers.get("content-length", "")
-        self._check_size(int(said) if said.isdecimal() else 0)
-        parts = bytearray()
+        self._check_size(int(said) if said.isdecimal() else 0, self._held)
         while True:
             try:
                 async with asyncio.timeout(self.body_timeout):
@@ -99,16 +98,18 @@ class App:
                 raise SlowRequest(f"No more of the body came for {self.body_timeout:g} s.") from None
             if message["type"] == "http.disconnect":
                 raise BadInput("The client has left within its request.")
-            parts += message.get("body", b"")
-            self._check_size(len(parts))
+            part = message.get("body", b"")
+            body += part
+            self._held += len(part)
+            self._check_size(len(body), self._held - len(body))
             if not message.get("more_body", False):
-                self._held += len(parts)
-                return bytes(parts)
+                return
 
-    def _check_size(self, size: int) -> None:
+    def _check_size(self, size: int, others: int) -> None:
+        """others: bytes of other requests that are held."""
         if size > self.body_limit:
             raise TooLarge(f"The request has {size:,} bytes, and may have {self.body_limit:,}.")
-        if size + self._held > _BODIES * self.body_limit:
+        if size + others > _BODIES * self.body_limit:
             raise NotNow("Too many large requests are under way.")
 
     # The verbs.

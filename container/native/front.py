@@ -13,7 +13,7 @@ from container.log import Log
 from container.native import link
 from container.orphans import end_all
 from container.settings import MB, Settings
-from container.start import StartFailed, environment, start_zygote, wait_or_kill
+from container.start import StartFailed, environment, listen, start_zygote, wait_or_kill
 
 _STOP_ZYGOTE = 2.0  # seconds
 _OWN_BYTES = 96 * MB
@@ -27,7 +27,7 @@ def serve(settings: Settings, environ: Mapping[str, str]) -> int:
     log = Log(settings.log_level, run_dir / "log.lock")
     become_reaper()
     try:
-        with _listen(settings) as listener:
+        with listen(settings) as listener:
             status = _serve(settings, environ, log, listener, run_dir / "log.lock")
     except StartFailed as error:
         log("ERROR", str(error))
@@ -36,21 +36,6 @@ def serve(settings: Settings, environ: Mapping[str, str]) -> int:
         shutil.rmtree(run_dir, ignore_errors=True)
     log("INFO", "Stopped.", event="stopped", seconds=round(time.monotonic() - begin, 3))
     return status
-
-
-def _listen(settings: Settings) -> socket.socket:
-    """Raises StartFailed."""
-    family = socket.AF_INET6 if ":" in settings.bind_address else socket.AF_INET
-    listener = socket.socket(family)
-    listener.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
-    try:
-        listener.bind((settings.bind_address, settings.port))
-    except OSError as error:
-        raise StartFailed(
-            f"Cannot listen on {settings.bind_address} port {settings.port}: {error.strerror}. "
-            "End what listens there, or set SAGEMAKER_BIND_TO_PORT to another."
-        ) from error
-    return listener
 
 
 def _serve(settings: Settings, environ: Mapping[str, str], log: Log, listener: socket.socket, lock: Path) -> int:

@@ -68,7 +68,11 @@ class Workers:
         try:
             async with asyncio.timeout(self._limits.wait):
                 return await turn
+        except asyncio.CancelledError:
+            self._give_back(turn)
+            raise
         except TimeoutError:
+            self._give_back(turn)
             raise NotNow(f"The model did not get to the request within {self._limits.wait:g} s.") from None
 
     def release(self, worker: Worker) -> None:
@@ -76,6 +80,11 @@ class Workers:
         if worker.is_open and not self._pass_on(worker):
             self._idle.append(worker)
         self._look_for_rest()
+
+    def _give_back(self, turn: asyncio.Future[Worker]) -> None:
+        """A connection may have come in the moment in which it was given up."""
+        if turn.done() and not turn.cancelled() and not turn.exception():
+            self.release(turn.result())
 
     def grow(self) -> None:
         """One more, where there may be more."""

@@ -66,6 +66,32 @@ def test_pickle_in_a_body_is_refused_and_does_not_run(serve: Serve, tmp_path: Pa
     assert proof.exists(), "the proof itself must work"
 
 
+def test_body_is_not_unpickled_by_the_toolkits_decoder_either(serve: Serve, tmp_path: Path) -> None:
+    """As AWS's documentation has users' code call it."""
+    source = """
+from sagemaker_inference import decoder, encoder
+
+def model_fn(model_dir):
+    return 2
+
+def input_fn(data, content_type):
+    return decoder.decode(data, content_type)
+
+def predict_fn(data, model):
+    return model * data
+
+def output_fn(prediction, accept):
+    return encoder.encode(prediction, accept)
+"""
+    served = serve(source)
+    hostile, honest = io.BytesIO(), io.BytesIO()
+    np.save(hostile, np.array([_Runs(tmp_path / "unpickled")], dtype=object))
+    np.save(honest, np.array([[1.0, 2.0]]))
+    assert served.invoke(hostile.getvalue(), content_type="application/x-npy").status == 400
+    assert not (tmp_path / "unpickled").exists()
+    assert served.invoke(honest.getvalue(), content_type="application/x-npy").json == [[2.0, 4.0]]
+
+
 class _Runs:
     """Makes a folder when it is unpickled."""
 

@@ -14,7 +14,7 @@ from hypothesis import HealthCheck, settings
 from hypothesis.stateful import RuleBasedStateMachine, invariant, precondition, rule, run_state_machine_as_test
 
 from tests.container import ECHO, Container, gone, until
-from tests.hostile.rig import processes_of
+from tests.hostile.rig import asleep, processes_of
 
 NAME = "subject"
 MOST_KILLS = 2  # in a minute: at the third a model is broken
@@ -61,6 +61,7 @@ class Lifecycle(RuleBasedStateMachine):
     def kill(self) -> None:
         """Nobody is being answered: nobody notices."""
         (pid,) = until(lambda: processes_of(self.container, "good"), "its process")
+        until(lambda: asleep(pid), "the end of its last answer")
         os.kill(pid, signal.SIGKILL)
         assert gone(pid)
         self.kills += 1

@@ -95,3 +95,46 @@ def test_lines_that_a_model_server_would_take_for_its_own_do_no_harm(serve: Serv
     served = serve(source)
     assert served.ask(f"print('{text}') or 1") == 1
     assert served.ask("2") == 2
+
+
+# What a user's code raises.
+
+
+@pytest.mark.parametrize("raised", ["Unprintable()", "BaseInferenceToolkitError(418, Unprintable(), 'x')"])
+def test_exception_that_cannot_be_printed_is_an_answer_and_not_the_end_of_the_process(
+    serve: Serve, raised: str
+) -> None:
+    source = f"""
+import os
+from sagemaker_inference.errors import BaseInferenceToolkitError
+
+class Unprintable(Exception):
+    def __str__(self):
+        raise RuntimeError
+
+def model_fn(model_dir):
+    return 1
+
+def transform_fn(model, data, content_type, accept):
+    if data == "pid":
+        return str(os.getpid()), "text/plain"
+    raise {raised}
+"""
+    served = serve(source)
+    before = served.invoke("pid").body
+    assert served.invoke("x").status in (418, 500)
+    assert served.invoke("pid").body == before
+
+
+def test_form_whose_fields_do_not_reach_the_model_is_a_415(serve: Serve) -> None:
+    """multi-model-server takes it apart; the other front hands it on as it is."""
+    served = serve(
+        "def model_fn(model_dir):\n    return 1\n\n"
+        "def transform_fn(model, data, kind, accept):\n    return data, 'text/plain'\n"
+    )
+    answer = served.invoke("a=1", content_type="application/x-www-form-urlencoded")
+    if served.container.front == "native":
+        assert (answer.status, answer.body) == (200, b"a=1")
+    else:
+        assert answer.status == 415
+        assert "Content-Type" in answer.json["message"]

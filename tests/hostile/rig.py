@@ -15,7 +15,7 @@ from pathlib import Path
 from textwrap import dedent
 from typing import Any, Self
 
-from tests.container import PATIENCE, Answer, Container, T, until
+from tests.container import PATIENCE, Answer, Container, T, cmdline, until
 
 NEIGHBOUR = "neighbour"
 # In a minute, without being called broken: multi-model-server knows no such thing.
@@ -173,6 +173,11 @@ def _works_in(pid: int) -> str:
         return os.readlink(f"/proc/{pid}/cwd")
     except OSError:
         return ""  # it has ended
+
+
+def run_dir_of(container: Container) -> Path:
+    """The private folder of a container with multi-model-server."""
+    return Path(cmdline(container.zygote).split(b"\0")[-3].decode())
 
 
 def asleep(pid: int) -> bool:

@@ -9,9 +9,9 @@ from pathlib import Path
 
 import pytest
 
-from tests.container import Container, cmdline, gone, until_forgotten
+from tests.container import Container, gone, until_forgotten
 
-from .rig import NEIGHBOUR, Bell, Calling, code, load_when_free, neighbours, processes_of, until
+from .rig import NEIGHBOUR, Bell, Calling, code, load_when_free, neighbours, processes_of, run_dir_of, until
 
 RAISES = code(load="raise ValueError('broken')")
 FAILURES = {
@@ -178,7 +178,7 @@ def test_model_that_is_loaded_at_any_moment_after_a_failed_load_of_its_name_is_n
 def _abandoned(container: Container, name: str) -> subprocess.Popen[bytes]:
     """A launcher as multi-model-server leaves it behind where a model is unloaded in the moment it is loaded: started,
     and never connected to."""
-    run_dir = Path(cmdline(container.zygote).split(b"\0")[-3].decode())
+    run_dir = run_dir_of(container)
     address = run_dir / f".mms.sock.{name}-abandoned"
     words = ["--sock-type", "unix", "--sock-name", str(address), "--handler", "medley"]
     words += ["--model-path", str(container.root / name / "model"), "--model-name", name]

@@ -1,7 +1,6 @@
 """The arrows between the rooms: who may import whom."""
 
 import ast
-import tomllib
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -68,9 +67,3 @@ def test_only_main_reads_the_environment_and_the_endpoint_hands_it_on() -> None:
 def _reads_environment(path: Path) -> bool:
     nodes = ast.walk(ast.parse(path.read_text()))
     return any(isinstance(node, ast.Attribute) and node.attr in ("environ", "getenv") for node in nodes)
-
-
-def test_every_package_is_in_the_wheel() -> None:
-    listed = tomllib.loads((ROOT / "pyproject.toml").read_text())["tool"]["setuptools"]["packages"]
-    there = {name for name, path in _modules() if path.name == "__init__.py"}
-    assert there == set(listed)

@@ -156,3 +156,9 @@ def test_front_without_java_listens_on_any_port() -> None:
     assert Settings.read({"MEDLEY_FRONT": "native", "SAGEMAKER_BIND_TO_PORT": "65535"}).port == 65535
     with pytest.raises(SettingsError, match="MEDLEY_FRONT=native"):
         Settings.read({"SAGEMAKER_BIND_TO_PORT": "65535"})
+
+
+def test_only_the_native_front_listens_on_ipv6() -> None:
+    with pytest.raises(SettingsError, match=r"MEDLEY_BIND_ADDRESS=::.*MEDLEY_FRONT=native"):
+        Settings.read({"MEDLEY_BIND_ADDRESS": "::"})
+    assert Settings.read({"MEDLEY_BIND_ADDRESS": "::", "MEDLEY_FRONT": "native"}).bind_address == "::"
