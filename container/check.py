@@ -257,7 +257,7 @@ def main(settings: Settings, arguments: Sequence[str]) -> int:
         with _unpacked(words.artifact) as folder:
             report = check(folder, settings, words.sample, words.content_type, words.accept)
     except (MedleyError, OSError) as error:
-        message = str(error) if isinstance(error, MedleyError) else f"{error.filename}: {error.strerror}"
+        message = f"{error.filename}: {error.strerror}" if isinstance(error, OSError) and error.filename else str(error)
         report = {"error": {"status": getattr(error, "status", 400), "message": message}, "warnings": []}
-    print(json.dumps(report, ensure_ascii=False))
+    print(json.dumps(report))
     return 0 if report["error"] is None else 1

@@ -49,6 +49,7 @@ class Settings:
     default_accept: str = "application/json"  # SAGEMAKER_DEFAULT_INVOCATIONS_ACCEPT
     pickles: bool = True  # MEDLEY_PICKLE: allow or refuse
     emf: bool = False  # MEDLEY_EMF: on or off; per-model metrics on stdout, for CloudWatch
+    skops_types: str = ""  # MEDLEY_SKOPS_TYPES: trusted where pickles are refused, besides those that skops trusts
     version_skew: str = "warn"  # MEDLEY_VERSION_SKEW: of a model that another version of its library has saved
 
     @classmethod
@@ -81,6 +82,7 @@ class Settings:
             default_accept=environ.get("SAGEMAKER_DEFAULT_INVOCATIONS_ACCEPT") or cls.default_accept,
             pickles=_choice(environ, "MEDLEY_PICKLE", ("allow", "refuse")) == "allow",
             emf=_choice(environ, "MEDLEY_EMF", ("off", "on")) == "on",
+            skops_types=_types(environ, "MEDLEY_SKOPS_TYPES"),
             version_skew=_choice(environ, "MEDLEY_VERSION_SKEW", ("warn", "allow", "refuse")),
         )
 
@@ -140,6 +142,17 @@ def _choice(environ: Mapping[str, str], name: str, choices: tuple[str, ...]) -> 
     if text not in choices:
         raise SettingsError(f"{name}={text}: {', '.join(choices[:-1])} or {choices[-1]} is needed.")
     return text
+
+
+def _types(environ: Mapping[str, str], name: str) -> str:
+    """Python's full names of classes and functions, with commas between."""
+    types = [text.strip() for text in environ.get(name, "").split(",") if text.strip()]
+    for text in types:
+        if "." not in text or not all(part.isidentifier() for part in text.split(".")):
+            raise SettingsError(
+                f"{name}={text}: full names of types are needed, such as lightgbm.sklearn.LGBMClassifier."
+            )
+    return ",".join(types)
 
 
 def _seconds(environ: Mapping[str, str], name: str, default: float) -> float:

@@ -132,6 +132,7 @@ def options_of(settings: Settings) -> Options:
         settings.body_limit,
         settings.pickles,
         settings.version_skew,
+        tuple(filter(None, settings.skops_types.split(","))),
     )
 
 

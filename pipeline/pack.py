@@ -10,6 +10,7 @@ What was measured differs each time. So medley.json is written into the folder t
 files holds: the next pack gives the same bytes.
 """
 
+import errno
 import os
 import shutil
 import tempfile
@@ -51,10 +52,11 @@ def pack(
     """Checks `folder` and writes `archive`. Raises InvalidModel for what the container would refuse, JudgeFailed.
     step: is told what is going on."""
     judge = judge or Judge()
+    _check_place(archive)
     with tempfile.TemporaryDirectory(prefix="medley-pack-") as place:
         os.chmod(place, 0o755)  # noqa: S103  a model process has a uid of its own
         staged = Path(place) / "model"
-        _stage(folder, staged, archive)
+        folder = _stage(folder, staged, archive)
         before = manifest.read(staged)
         step("Vendoring its requirements")
         vendored = vendor(staged, judge)
@@ -72,10 +74,20 @@ def pack(
     return Packed(archive, digest, archive.stat().st_size, described, report, tuple(vendored))
 
 
-def _stage(folder: Path, staged: Path, archive: Path) -> None:
-    """Without what is never packed, and what multi-model-server would take orders from."""
+def _check_place(archive: Path) -> None:
+    """Before minutes are spent on what cannot be written then."""
+    if not archive.parent.is_dir():
+        raise FileNotFoundError(errno.ENOENT, "there is no such folder to write the artifact into", str(archive.parent))
+    if archive.is_dir():
+        raise IsADirectoryError(errno.EISDIR, "is a folder, and the artifact is to be a file", str(archive))
+
+
+def _stage(folder: Path, staged: Path, archive: Path) -> Path:
+    """The artifact's top, which is copied without what is never packed, and what multi-model-server would take orders
+    from."""
     if not folder.is_dir():
         raise InvalidModel(f"{folder} is no folder.")
+    folder = manifest.top(folder)
 
     def left_out(place: str, names: list[str]) -> list[str]:
         paths = {name: (Path(place, name), Path(place, name).relative_to(folder)) for name in names}
@@ -85,6 +97,7 @@ def _stage(folder: Path, staged: Path, archive: Path) -> None:
         pass  # a link is refused before anything is loaded
     shutil.copytree(folder, staged, symlinks=True, ignore=left_out, copy_function=_copy)
     staged.chmod(0o755)
+    return folder
 
 
 def _copy(source: str, target: str) -> str:
@@ -126,11 +139,11 @@ def _described(kept: Manifest, report: dict[str, Any], hashes: dict[str, str]) -
     """What is said already goes first: it was measured, or is a person's word."""
     model = report["model"]
     count = model["count"] or len(_sampled(report)) or None
-    inputs = kept.inputs or _inputs(report, count)
+    inputs = _merged(kept.inputs, _inputs(report, count))
     return replace(
         kept,
         framework=kept.framework or model["format"],
-        framework_version=kept.framework_version or model["saved_by"] or model["framework_version"],
+        framework_version=kept.framework_version or model["saved_by"] or _version(model),
         model_file=kept.model_file or model["model_file"],
         predict_method=kept.predict_method or model["predict_method"],
         estimator=kept.estimator or model["estimator"],
@@ -144,17 +157,31 @@ def _described(kept: Manifest, report: dict[str, Any], hashes: dict[str, str]) -
     )
 
 
+def _version(model: dict[str, Any]) -> str | None:
+    """Of the library that saved the file, where that is the one that predicts: a pickle may hold another's model."""
+    version: str | None = model["framework_version"]
+    return version if model["framework"] == model["format"] else None
+
+
+def _merged(said: tuple[Column, ...] | None, found: tuple[Column, ...] | None) -> tuple[Column, ...] | None:
+    """What is said; where that is nothing of a column, what was found now, such as by a first sample."""
+    if said is None or found is None or [column.name for column in said] != [column.name for column in found]:
+        return said or found
+    return tuple(new if old.kind == "any" else old for old, new in zip(said, found, strict=True))
+
+
 def _inputs(report: dict[str, Any], count: int | None) -> tuple[Column, ...] | None:
     """Names from the model, kinds from the model or from the sample, where that is about the same columns."""
     model, sampled = report["model"], _sampled(report)
     names, kinds = model["names"], model["kinds"]
     if count is None or count > _WIDEST or (names is None and kinds is None and not sampled):
         return None
-    if kinds is None and sampled and len(sampled) == count:
+    kinds = kinds or ["any"] * count
+    if sampled and len(sampled) == count:
         by_name = {column.get("name"): column["kind"] for column in sampled}
         places = [column["kind"] for column in sampled]
-        kinds = [by_name.get(name, "any") for name in names] if names and None not in by_name else places
-    kinds = kinds or ["any"] * count
+        seen = [by_name.get(name, "any") for name in names] if names and None not in by_name else places
+        kinds = [new if kind == "any" else kind for kind, new in zip(kinds, seen, strict=True)]
     return tuple(Column(kind, name) for kind, name in zip(kinds, names or [None] * count, strict=True))
 
 

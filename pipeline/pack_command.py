@@ -11,7 +11,8 @@ from rich.table import Table
 
 from pipeline.judge import Judge, JudgeFailed
 from pipeline.pack import Packed, pack
-from serving.errors import MedleyError
+from pipeline.terminal import labelled, plain
+from serving.errors import InvalidModel, MedleyError
 
 
 def run(
@@ -35,13 +36,17 @@ def run(
                 assert folder is not None
                 archive = (output or folder.resolve().with_name(f"{folder.resolve().name}.tar.gz")).resolve()
                 packed = pack(folder.resolve(), archive, Judge(image), sample, content_type, status.update)
-    except (MedleyError, JudgeFailed) as error:
-        errors.print(f"[red]Not packed.[/] {error}", highlight=False, soft_wrap=True)
+    except (MedleyError, JudgeFailed, OSError) as error:
+        errors.print(labelled("Not packed.", "red", _sentence(error)), soft_wrap=True)
         return 1
     console.print(_table(packed))
     for warning in packed.report["warnings"]:
-        console.print(f"[yellow]Warning:[/] {warning}", highlight=False, soft_wrap=True)
+        console.print(labelled("Warning:", "yellow", warning), soft_wrap=True)
     return 0
+
+
+def _sentence(error: Exception) -> str:
+    return f"{error.filename}: {error.strerror}." if isinstance(error, OSError) and error.filename else str(error)
 
 
 def _from_estimator(place: str, output: Path | None, sample: Path | None, image: str | None) -> Packed:
@@ -49,8 +54,13 @@ def _from_estimator(place: str, output: Path | None, sample: Path | None, image:
 
     module, _, name = place.partition(":")
     sys.path.insert(0, "")
-    model: Any = getattr(importlib.import_module(module), name or "model")
-    return medley.pack(model, output or f"{name or 'model'}.tar.gz", sample=sample, image=image)
+    try:
+        model: Any = getattr(importlib.import_module(module), name := name or "model")
+    except (ImportError, AttributeError) as error:
+        raise InvalidModel(
+            f"--from-estimator {place}: {error}. Say MODULE:NAME of what can be imported here."
+        ) from error
+    return medley.pack(model, output or f"{name}.tar.gz", sample=sample, image=image)
 
 
 def _table(packed: Packed) -> Table:
@@ -63,10 +73,12 @@ def _table(packed: Packed) -> Table:
         "loads in": f"{manifest.load_ms or 0:,.0f} ms",
         "takes": f"{(manifest.memory_bytes or 0) / (1 << 20):,.1f} MB",
         "vendored": ", ".join(packed.vendored) or "nothing",
-        "sample": (packed.report.get("sample") or {}).get("body", "none")[:200],
+        "sample": (packed.report.get("sample") or {}).get("body", "none").strip()[:200],
         "sha256": packed.sha256,
     }
-    table = Table(box=box.SIMPLE, show_header=False, title=f"{packed.archive.name}: {packed.bytes / 1024:,.0f} KB")
+    table = Table(
+        box=box.SIMPLE, show_header=False, title=plain(f"{packed.archive.name}: {packed.bytes / 1024:,.0f} KB")
+    )
     for name, value in rows.items():
-        table.add_row(name, value, style=None)
+        table.add_row(name, plain(value))
     return table

@@ -39,7 +39,15 @@ def _lacking(folder: Path, judge: Judge) -> list[dict[str, Any]]:
 
 def _wanted(item: dict[str, Any]) -> str:
     name, version = item["metadata"]["name"], item["metadata"]["version"]
-    return f"{name} @ {item['download_info']['url']}" if item.get("is_direct") else f"{name}=={version}"
+    return f"{name} @ {_place(item['download_info'])}" if item.get("is_direct") else f"{name}=={version}"
+
+
+def _place(found: dict[str, Any]) -> str:
+    """As a requirement says it (PEP 610 has the parts): of a repository, the very commit."""
+    at = f"#subdirectory={found['subdirectory']}" if found.get("subdirectory") else ""
+    if source := found.get("vcs_info"):
+        return f"{source['vcs']}+{found['url']}@{source['commit_id']}{at}"
+    return f"{found['url']}{at}"
 
 
 def _install(folder: Path, judge: Judge, wanted: list[str]) -> None:
@@ -55,5 +63,9 @@ def _install(folder: Path, judge: Judge, wanted: list[str]) -> None:
 
 
 def _not_found(said: str) -> InvalidModel:
+    if "No module named pip" in said:
+        return InvalidModel(
+            "code/requirements.txt cannot be vendored: this Python has no pip. Run: python -m ensurepip."
+        )
     errors = [line.removeprefix("ERROR: ") for line in said.splitlines() if line.startswith("ERROR: ")]
     return InvalidModel(f"code/requirements.txt cannot be vendored: {errors[-1] if errors else 'pip failed'}.")

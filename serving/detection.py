@@ -2,6 +2,7 @@
 
     candidates(folder, framework) -> {file: framework}     those at the top, else in the only folder there
     described(folder) -> the MLmodel file of an MLflow model, at the same places
+    top(folder) -> where the artifact begins: a folder deeper where all of it was packed with its folder
 
 Detection never guesses between two models, and never looks into code/. No file is run, and no library is asked.
 """
@@ -15,6 +16,7 @@ from serving.typed import shown
 _SUFFIXES = "ubj json xgb bst txt lgb cbm cb onnx pt pth skops joblib pkl pickle sav"
 _KNOWN_NAMES = frozenset({"xgboost-model"} | {f"model.{suffix}" for suffix in _SUFFIXES.split()})
 _NO_MODELS = frozenset({"medley.json", "code", "requirements.txt"})
+_AT_THE_TOP = ("medley.json", "code")
 _MLMODEL = "MLmodel"
 UNDERSTOOD = (
     "Understood are XGBoost's .ubj and .json files, LightGBM's .txt, CatBoost's .cbm and .json, ONNX, TorchScript's "
@@ -29,6 +31,21 @@ def candidates(folder: Path, framework: str | None) -> dict[str, str]:
             known = {name: owner for name, owner in found.items() if PurePosixPath(name).name in _KNOWN_NAMES}
             return known or found
     return {}
+
+
+def top(folder: Path) -> Path:
+    """The only folder there, where that is all there is and it has what stands at an artifact's top: its code would be
+    passed over else, and its medley.json with what that asks for."""
+    visible = _visible(folder)
+    if len(visible) != 1 or not visible[0].is_dir() or any((folder / name).exists() for name in _AT_THE_TOP):
+        return folder
+    return visible[0] if any((visible[0] / name).exists() for name in _AT_THE_TOP) else folder
+
+
+def deeper(folder: Path, framework: str | None) -> dict[str, str]:
+    """What could be meant in folders of which there are several: to be named, and not to be taken."""
+    subfolders = [path for path in _visible(folder) if path.is_dir()]
+    return {name: owner for place in subfolders for name, owner in _detected(place, folder, framework).items()}
 
 
 def described(folder: Path) -> Path | None:

@@ -13,6 +13,7 @@ import importlib.metadata
 import json
 import os
 import sys
+import traceback
 from dataclasses import asdict
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, NoReturn
@@ -68,15 +69,28 @@ def main(words: dict[str, Any]) -> None:
     sys.path[:1] = [lib]
     import socket
 
-    from serving import usercode
-    from serving.board import Board
-    from serving.handler import Options
-    from serving.process import ModelProcess, Process
-
+    control = socket.socket(fileno=words["control"])
+    try:
+        from serving import usercode
+        from serving.board import Board
+        from serving.handler import Options
+        from serving.process import ModelProcess, Process
+    except Exception as error:  # noqa: BLE001  packages of the artifact raise what they like
+        traceback.print_exception(error)
+        control.send(json.dumps({"say": "failed", "status": 400, "message": _unfit(error)}).encode())
+        os._exit(1)
     process = Process(Options(**words["options"]), Path(root), usercode.ours())
-    model = ModelProcess(socket.socket(fileno=words["control"]), Board(words["board"]), process)
+    model = ModelProcess(control, Board(words["board"]), process)
     model.run(words["order"])
     os._exit(0)
+
+
+def _unfit(error: Exception) -> str:
+    missing = f" (it needs the module {error.name!r})" if isinstance(error, ImportError) and error.name else ""
+    return (
+        "What is in code/lib does not go with the packages of this image, which every model needs: importing raised "
+        f"{type(error).__name__}{missing}. Leave it out of code/requirements.txt, or take a version that does."
+    )
 
 
 if __name__ == "__main__":

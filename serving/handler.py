@@ -32,6 +32,7 @@ from serving import codecs, frameworks, manifest, toolkit, usercode
 from serving.codecs.text import text_of
 from serving.errors import InvalidModel, MedleyError, NotAcceptable, OutOfMemory, UnsupportedContentType
 from serving.frames import Request, Response
+from serving.frameworks.loading import Loading
 from serving.rowwise import predicts_rows_apart
 from serving.signature import Signature, completed, conform
 
@@ -63,6 +64,7 @@ class Options:
     body_limit: int = 25 << 20  # bytes of an answer
     pickles: bool = True  # whether a model file may be one
     version_skew: str = "warn"  # allow, warn or refuse: a model that another version of its library has saved
+    skops_types: tuple[str, ...] = ()  # trusted though pickles are refused
 
 
 class Handler:
@@ -91,7 +93,8 @@ class Handler:
             self._framework = frameworks.of(self.model)
         else:
             options = self._options
-            found = frameworks.load(folder, self._manifest, options.pickles, options.version_skew)
+            allowed = Loading(self._manifest.estimator, options.pickles, options.version_skew, options.skops_types)
+            found = frameworks.load(folder, self._manifest, allowed)
             self._framework, self.model = found
         if self._framework is None and not {"predict_fn", "transform_fn"} & self._user.keys():
             raise InvalidModel(

@@ -9,7 +9,7 @@ import tempfile
 from pathlib import Path
 from typing import Any
 
-from serving import artifact, frameworks, manifest
+from serving import artifact, detection, frameworks, manifest
 from serving.errors import MedleyError
 from serving.frameworks import versions
 from serving.frameworks.pickles import pickled_class
@@ -26,6 +26,7 @@ def inspect(archive: Path) -> dict[str, Any]:
             folder = Path(place) / "model"
             unpacked = artifact.unpack(archive, folder)
             found |= {"unpacked_bytes": unpacked.bytes, "files": _files(folder)}
+            folder = detection.top(folder)
             said = manifest.read(folder)
             found["manifest"] = _plain(said)
             manifest.verify(folder, said)

@@ -49,7 +49,8 @@ def of_kinds(data: Data, kinds: Sequence[str]) -> Data:
         for at, kind in enumerate(kinds):
             if kind in _CHECKED_NUMBERS:
                 _CHECKED_NUMBERS[kind](data[:, at], at + 1, None)
-        return data
+        texts = [at for at, kind in enumerate(kinds) if kind == "text"]  # all missing, as below
+        return pd.DataFrame(data).astype(dict.fromkeys(texts, object)) if texts else data
     names = None if by_place(data) else [str(name) for name in data.columns]
     changed = {at: column for at, kind in enumerate(kinds) if (column := _column(data, at, kind, names)) is not None}
     if not changed:
@@ -70,6 +71,8 @@ def _column(data: pd.DataFrame, at: int, kind: str, names: Names) -> Any:
         changed = None
     if numeric and kind in _CHECKED_NUMBERS:
         _CHECKED_NUMBERS[kind](column.to_numpy(), at + 1, names)
+    if kind == "text" and numeric and len(column):
+        return column.astype(object)  # all missing: as numbers, an encoder of words fails on them
     if kind == "date" and column.dtype.kind != "M":
         return _dates(column, at + 1, names)
     return changed

@@ -18,9 +18,11 @@ from pathlib import Path, PurePosixPath
 from typing import Any, ClassVar, Literal
 
 from serving import detection, frameworks, mlflow, typed
+from serving.detection import top
 from serving.errors import InvalidModel
 from serving.typed import Mistake, nearest, shown
 
+__all__ = ["NAME", "Column", "Manifest", "find", "hashes", "read", "top", "verify"]
 NAME = "medley.json"
 FORMAT = 1
 _COLUMN = re.compile(r'\{\n *("name": .*, *)?\n? *("kind": "\w+")\n *\}')
@@ -104,6 +106,11 @@ def find(folder: Path, required: bool = True, said: Manifest | None = None) -> M
         raise InvalidModel(
             f"The artifact holds several models: {detection.listed(candidates)}. Pack one, or name one in {NAME}: "
             f'{{"model_file": "{next(iter(candidates))}"}}.'
+        )
+    if deeper := detection.deeper(folder, manifest.framework):
+        raise InvalidModel(
+            f"The artifact holds no model at its top, and in its folders {detection.listed(deeper)}. Pack one, or name "
+            f'one in {NAME}: {{"model_file": "{next(iter(deeper))}"}}.'
         )
     raise InvalidModel(
         f"The artifact holds no model{f' of {manifest.framework}' if manifest.framework else ''} that is understood; "

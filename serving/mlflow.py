@@ -92,8 +92,13 @@ def read(path: Path, folder: Path) -> dict[str, Any]:
         fields = {"framework": "skops", "model_file": fields["model_file"]}
     if not isinstance(fields.get("model_file"), str):
         raise InvalidModel(f"The file MLmodel does not say which file its flavor {name} is in.")
+    if name == "pytorch" and not (path.parent / fields["model_file"]).is_file():  # torch.export's, as .pt2
+        raise InvalidModel(
+            f"The MLflow model holds no {fields['model_file']}: save torch.jit.script(model) with MLflow."
+        )
     fields["model_file"] = (path.parent.relative_to(folder) / fields["model_file"]).as_posix()
-    method = flavors.get("python_function", {}).get("predict_fn", "predict")
+    python = flavors.get("python_function")
+    method = python.get("predict_fn", "predict") if isinstance(python, dict) else "predict"
     return fields | ({"predict_method": method} if method != "predict" else {}) | _inputs(said)
 
 

@@ -21,7 +21,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from serving import batcher, fresh, handler, output, usercode
+from serving import batcher, detection, fresh, handler, manifest, output, usercode
 from serving.board import IDLE, PREDICTING, READING, WAITING, WRITING, Board
 from serving.errors import MedleyError, PredictionFailed
 from serving.frames import Load, Reader, Request, Response, predict_answer, read_command
@@ -99,13 +99,15 @@ class ModelProcess:
     def _load(self, name: str, path: str, memory: int, is_fresh: bool = False) -> None:
         """`memory`: bytes that the model may take on top of what the process has now."""
         folder = Path(path)
-        if not is_fresh and (clashing := fresh.clashes(folder)):
-            output.record("INFO", f"The model gets an interpreter of its own: code/lib has {', '.join(clashing)}.")
-            order = {"name": name, "path": path, "memory": memory}
-            fresh.start(folder, self._control.fileno(), self._board.fd, self._inherited, order)
         begin = time.perf_counter()
         inherited, options = self._inherited, self._inherited.options
         try:
+            folder = detection.top(folder)
+            if not is_fresh and (clashing := fresh.clashes(folder)):
+                manifest.verify(folder, manifest.read(folder))  # before anything of it is imported
+                output.record("INFO", f"The model gets an interpreter of its own: code/lib has {', '.join(clashing)}.")
+                order = {"name": name, "path": str(folder), "memory": memory}
+                fresh.start(folder, self._control.fileno(), self._board.fd, inherited, order)
             os.chdir(folder)
             usercode.make_room(folder, options.submit_directory, inherited.source_root, inherited.modules)
             _limit_memory(memory)

@@ -27,11 +27,13 @@ __all__ = ["Signature", "completed", "conform", "numbers"]
 @dataclass(frozen=True)
 class Signature:
     """The columns that a model was trained on, as far as it says: their names in its order, or how many they are; and
-    what belongs in each, where that is known (manifest.Kind)."""
+    what belongs in each, where that is known (manifest.Kind). `verbatim`: places of columns that CSV leaves as they are
+    written, as their categories are words, though they may be given as numbers too."""
 
     names: tuple[str, ...] | None = None
     count: int | None = None
     kinds: tuple[str, ...] | None = None
+    verbatim: frozenset[int] = frozenset()
 
     @property
     def width(self) -> int | None:
@@ -41,7 +43,7 @@ class Signature:
     def texts(self) -> frozenset[str | int]:
         """Names and places of the columns that hold text, whatever it looks like."""
         kinds = enumerate(self.kinds or ())
-        places = [at for at, kind in kinds if kind == "text"]
+        places = sorted({at for at, kind in kinds if kind == "text"} | self.verbatim)
         return frozenset([*places, *(self.names[at] for at in places if self.names)])
 
 
@@ -61,11 +63,16 @@ def completed(signature: Signature, manifest: "Manifest") -> Signature:
     said = [column.name for column in inputs]
     names = tuple(name for name in said if name is not None)
     if len(names) != len(said) or len(set(names)) != len(names):
-        return replace(signature, count=count, kinds=kinds)
+        return replace(signature, count=count, kinds=_known(kinds, signature.kinds))
     if signature.names is not None and signature.names != names:
         kinds = _in_order(dict(zip(names, kinds, strict=True)), signature.names)
         names = signature.names
-    return Signature(names, count, kinds)
+    return replace(signature, names=names, count=count, kinds=_known(kinds, signature.kinds))
+
+
+def _known(said: tuple[str, ...], own: tuple[str, ...] | None) -> tuple[str, ...]:
+    """What the model knows of a column of which the manifest says nothing."""
+    return tuple(mine if kind == "any" else kind for kind, mine in zip(said, own or said, strict=True))
 
 
 def _in_order(kinds: dict[str, str], names: tuple[str, ...]) -> tuple[str, ...]:

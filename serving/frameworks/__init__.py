@@ -72,10 +72,10 @@ def of(model: Any) -> Framework | None:
     return next((framework for framework in FRAMEWORKS.values() if framework.owns(model)), None)
 
 
-def load(folder: Path, manifest: "Manifest", pickles: bool = True, version_skew: str = "warn") -> tuple[Framework, Any]:
+def load(folder: Path, manifest: "Manifest", loading: Loading | None = None) -> tuple[Framework, Any]:
     """The model that the manifest names, and the framework that predicts with it: a pickle's may be another than was
-    detected. pickles: whether one may be loaded. version_skew: allow, warn or refuse. Raises InvalidModel, OutOfMemory.
-    """
+    detected. loading: what the container allows. Raises InvalidModel, OutOfMemory."""
+    loading = loading or Loading(manifest.estimator)
     assert manifest.framework is not None, "manifest.find answers with both, or raises"
     assert manifest.model_file is not None
     framework = FRAMEWORKS[manifest.framework]
@@ -83,16 +83,40 @@ def load(folder: Path, manifest: "Manifest", pickles: bool = True, version_skew:
     path = folder / manifest.model_file
     if not path.stat().st_size:
         raise InvalidModel("The model file is empty: 0 bytes.")
-    with Watch(version_skew) as watch:
+    with Watch(loading.version_skew) as watch:
         for saved in (manifest.framework_version, framework.saved_by(path)):
             watch.saw(framework.DISTRIBUTIONS[-1], saved, version(framework), framework.READS_OLDER)
-        model = framework.model_fn(path, Loading(manifest.estimator, pickles, version_skew))
+        model = framework.model_fn(path, loading)
     if (owner := of(model)) is None:
         raise InvalidModel(
             f"The model file holds a {type(model).__name__}, which none of the frameworks here predicts with. "
             "Save the model itself, or write code/inference.py with model_fn and predict_fn."
         )
+    if not _is_fitted(model):
+        raise InvalidModel(
+            f"The model file holds a {type(model).__name__} that has not been fitted. Save it after fit()."
+        )
     return owner, model
+
+
+def _is_fitted(model: Any) -> bool:
+    """By the libraries' own word, of their own classes: whoever makes an estimator may do without such attributes."""
+    library = type(model).__module__.partition(".")[0]
+    if library == "catboost":
+        return bool(model.is_fitted())
+    if library not in _ESTIMATORS or not (hasattr(model, "fit") and hasattr(model, "get_params")):
+        return True
+    from sklearn.exceptions import NotFittedError
+    from sklearn.utils.validation import check_is_fitted
+
+    try:
+        check_is_fitted(model)
+    except NotFittedError:
+        return False
+    return True
+
+
+_ESTIMATORS = frozenset({"sklearn", "xgboost", "lightgbm"})
 
 
 def installed() -> dict[str, str]:

@@ -17,10 +17,11 @@ import pandas as pd
 
 from serving.codecs import Data
 from serving.codecs.words import place, quoted
-from serving.errors import BadInput, OutOfMemory
+from serving.errors import BadInput, InvalidModel, OutOfMemory
 from serving.frameworks.loading import DEFAULT, Loading
+from serving.frameworks.methods import check, made_by, offered
 from serving.frameworks.pickles import not_a, pickled_class, unpickle
-from serving.frameworks.sklearn import no_such_method, on_one_thread
+from serving.frameworks.sklearn import on_one_thread
 from serving.kinds import number_column, numbers
 from serving.signature import Signature, conform
 
@@ -77,12 +78,21 @@ def model_fn(path: Path, loading: Loading = DEFAULT) -> Any:
         raise not_a(path, "CatBoost model")
     try:
         model = catboost.CatBoost().load_model(str(path), format=format_)
-        kind = getattr(catboost, loading.estimator or _class_of(model))
+        kind = _named(loading.estimator or _class_of(model))
         return kind().load_model(str(path), format=format_) if kind is not catboost.CatBoost else model
     except catboost.CatBoostError as error:
         if "bad_alloc" in str(error):
             raise OutOfMemory("There was not enough memory to load the model.") from error
         raise not_a(path, "CatBoost model that this version reads") from error
+
+
+def _named(name: str) -> Any:
+    import catboost
+
+    kind = getattr(catboost, name, None)
+    if not (isinstance(kind, type) and issubclass(kind, catboost.CatBoost)):
+        raise InvalidModel(f'"estimator" is "{name}", which is none of CatBoost\'s: CatBoostClassifier, say.')
+    return kind
 
 
 def _class_of(model: Any) -> str:
@@ -93,9 +103,7 @@ def _class_of(model: Any) -> str:
 
 
 def owns(model: Any) -> bool:
-    return any(kind.__module__.partition(".")[0] == "catboost" for kind in type(model).__mro__) and hasattr(
-        model, "predict"
-    )
+    return made_by(model, NAME) and hasattr(model, "predict")
 
 
 def signature(model: Any) -> Signature:
@@ -105,13 +113,11 @@ def signature(model: Any) -> Signature:
 
 def check_method(model: Any, method: str | None) -> None:
     """Raises InvalidModel where the model has no such method."""
-    offered = methods(model)
-    if method is not None and method not in offered:
-        raise no_such_method(model, method, offered)
+    check(model, method, methods(model))
 
 
 def methods(model: Any) -> tuple[str, ...]:
-    return tuple(name for name in METHODS if name == "margin" or hasattr(model, name))
+    return offered(model, METHODS)
 
 
 def input_fn(data: Data) -> Any:
@@ -134,7 +140,8 @@ def _traits(model: Any) -> _Traits:
         unnamed = list(names) == [str(at) for at in range(len(names))]
         words = {*model.get_cat_feature_indices(), *model.get_text_feature_indices()}
         vars(model)[_KEPT] = found = _Traits(
-            Signature(None if unnamed else tuple(names), len(names)), frozenset(map(int, words))
+            Signature(None if unnamed else tuple(names), len(names), verbatim=frozenset(map(int, words))),
+            frozenset(map(int, words)),
         )
     return found
 

@@ -19,8 +19,9 @@ import pandas as pd
 from serving.codecs import Data
 from serving.errors import BadInput, InvalidModel
 from serving.frameworks.loading import DEFAULT, Loading
+from serving.frameworks.methods import check, made_by, offered
 from serving.frameworks.pickles import not_a, pickled_class, unpickle
-from serving.frameworks.sklearn import no_such_method, on_one_thread
+from serving.frameworks.sklearn import on_one_thread
 from serving.kinds import number_column, numbers
 from serving.signature import Signature, conform
 
@@ -60,6 +61,10 @@ def model_fn(path: Path, loading: Loading = DEFAULT) -> Any:
     """The booster in a text file, or whatever is in a pickle. Raises InvalidModel."""
     if pickled_class(path) is not None:
         return on_one_thread(unpickle(path, loading))
+    if loading.estimator not in (None, "Booster"):
+        raise InvalidModel(
+            f'"estimator" is "{loading.estimator}", and a text file holds a Booster: save it with joblib.'
+        )
     import lightgbm
 
     with path.open("rb") as file:
@@ -74,9 +79,7 @@ def model_fn(path: Path, loading: Loading = DEFAULT) -> Any:
 
 
 def owns(model: Any) -> bool:
-    return any(kind.__module__.partition(".")[0] == "lightgbm" for kind in type(model).__mro__) and hasattr(
-        model, "predict"
-    )
+    return made_by(model, NAME) and hasattr(model, "predict")
 
 
 def signature(model: Any) -> Signature:
@@ -86,13 +89,11 @@ def signature(model: Any) -> Signature:
 
 def check_method(model: Any, method: str | None) -> None:
     """Raises InvalidModel where the model has no such method; margin is both kinds' own."""
-    offered = methods(model)
-    if method is not None and method not in offered:
-        raise no_such_method(model, method, offered)
+    check(model, method, methods(model))
 
 
 def methods(model: Any) -> tuple[str, ...]:
-    return tuple(name for name in METHODS if name == "margin" or hasattr(model, name))
+    return offered(model, METHODS)
 
 
 def input_fn(data: Data) -> Any:
@@ -108,8 +109,10 @@ def predict_fn(data: Any, model: Any, method: str | None = None) -> np.ndarray:
 
 
 def _booster_of(model: Any) -> Any:
+    if not hasattr(type(model), "booster_"):
+        return model
     try:
-        return getattr(model, "booster_", model)
+        return model.booster_
     except AttributeError as error:  # scikit-learn's NotFittedError is one
         raise InvalidModel(f"This {type(model).__name__} has not been fitted.") from error
 
@@ -118,8 +121,10 @@ def _traits(booster: Any) -> _Traits:
     if (found := _traits_of.get(booster)) is None:
         names = tuple(booster.feature_name())
         unnamed = all(map(_UNNAMED.fullmatch, names))
+        categories = _categories(booster)
+        words = frozenset(at for at, known in categories.items() if any(isinstance(word, str) for word in known))
         _traits_of[booster] = found = _Traits(
-            Signature(None if unnamed else names, booster.num_feature()), _categories(booster)
+            Signature(None if unnamed else names, booster.num_feature(), verbatim=words), categories
         )
     return found
 

@@ -6,11 +6,13 @@ from dataclasses import dataclass
 @dataclass(frozen=True)
 class Loading:
     """`estimator`: the framework's own class for the file, where the file does not say, such as XGBClassifier.
-    `pickles`: whether a file may be unpickled. `version_skew`: allow, warn or refuse (versions.py)."""
+    `pickles`: whether a file may be unpickled. `version_skew`: allow, warn or refuse (versions.py). `skops_types`: full
+    names of types that a .skops file may hold besides those that skops trusts, where pickles are refused."""
 
     estimator: str | None = None
     pickles: bool = True
     version_skew: str = "warn"
+    skops_types: tuple[str, ...] = ()
 
 
 DEFAULT = Loading()

@@ -19,8 +19,8 @@ import scipy.sparse
 from serving.codecs import Data
 from serving.errors import BadInput, InvalidModel, OutOfMemory
 from serving.frameworks.loading import DEFAULT, Loading
+from serving.frameworks.methods import check
 from serving.frameworks.pickles import not_a
-from serving.frameworks.sklearn import no_such_method
 from serving.signature import Signature, conform, numbers
 
 NAME = "onnx"
@@ -92,8 +92,7 @@ def signature(model: Any) -> Signature:
 
 def check_method(model: Any, method: str | None) -> None:
     """Raises InvalidModel where the model has no such output, or an input that rows cannot be made into."""
-    if method is not None and method not in methods(model):
-        raise no_such_method(model, method, methods(model))
+    check(model, method, methods(model))
     widths = [_width(found) for found in model.get_inputs()]
     if len(widths) > 1 and None in widths:
         raise InvalidModel("The model has several inputs, and one of no fixed width. Write code/inference.py for it.")

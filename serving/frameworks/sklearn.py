@@ -9,7 +9,6 @@ does not, a list of texts where its first step reads documents.
 """
 
 import re
-from collections.abc import Iterable
 from pathlib import Path
 from typing import Any
 
@@ -19,8 +18,10 @@ import scipy.sparse
 
 from serving.codecs import Data
 from serving.codecs.words import place
-from serving.errors import BadInput, InvalidModel
+from serving.errors import BadInput
+from serving.frameworks.encoders import words
 from serving.frameworks.loading import DEFAULT, Loading
+from serving.frameworks.methods import check, offered
 from serving.frameworks.pickles import DAMAGED, pickle_start, pickled_class, unpickle
 from serving.kinds import by_place
 from serving.signature import Signature
@@ -79,27 +80,24 @@ def owns(model: Any) -> bool:
 
 
 def signature(model: Any) -> Signature:
-    """The columns that the model was fitted on; one, where it reads documents."""
+    """The columns that the model was fitted on, and which of them hold words; one, where it reads documents."""
     if _reads_documents(model):
-        return Signature(None, 1)
-    names, count = getattr(model, "feature_names_in_", None), getattr(model, "n_features_in_", None)
-    return Signature(None if names is None else tuple(map(str, names)), None if count is None else int(count))
+        return Signature(None, 1, verbatim=frozenset({0}))
+    fitted_on, width = getattr(model, "feature_names_in_", None), getattr(model, "n_features_in_", None)
+    names = None if fitted_on is None else tuple(map(str, fitted_on))
+    count = None if width is None else int(width)
+    held = words(model, names) if count else ()
+    kinds = tuple("text" if at in held else "any" for at in range(count or 0)) if held else None
+    return Signature(names, count, kinds)
 
 
 def check_method(model: Any, method: str | None) -> None:
     """Raises InvalidModel where the model has no such method."""
-    offered = methods(model)
-    if method is not None and method not in offered:
-        raise no_such_method(model, method, offered)
+    check(model, method, methods(model))
 
 
 def methods(model: Any) -> tuple[str, ...]:
-    return tuple(name for name in METHODS if callable(getattr(model, name, None)))
-
-
-def no_such_method(model: Any, method: str, offered: Iterable[str]) -> InvalidModel:
-    kind = type(model).__name__
-    return InvalidModel(f'predict_method is "{method}", which this {kind} has not. It has: {", ".join(offered)}.')
+    return offered(model, METHODS)
 
 
 def input_fn(data: Data) -> Any:

@@ -3,7 +3,8 @@
     model_fn(path) -> the estimator, which scikit-learn (or whoever owns it) then predicts with
 
 A .skops file names the types that it is made of, and nothing of it runs but these. Those that skops does not know as
-harmless are taken where pickles are allowed too, as a pickle could hold them as well, and refused where pickles are.
+harmless are taken where pickles are allowed too, as a pickle could hold them as well, and refused where pickles are,
+but for those that the container has been told to trust.
 """
 
 import json
@@ -49,11 +50,11 @@ def model_fn(path: Path, loading: Loading = DEFAULT) -> Any:
 
     try:
         unknown = skops.io.get_untrusted_types(file=path)
-        if unknown and not loading.pickles:
-            types = ", ".join(map(shown, sorted(unknown)[:5]))
+        if not loading.pickles and (refused := set(unknown).difference(loading.skops_types)):
+            types = ", ".join(map(shown, sorted(refused)[:5]))
             raise InvalidModel(
                 f"The model file holds {types}, which skops does not know as harmless, and this container takes no "
-                "others (MEDLEY_PICKLE=refuse)."
+                "others (MEDLEY_PICKLE=refuse). MEDLEY_SKOPS_TYPES can name types to be trusted."
             )
         return sklearn.on_one_thread(skops.io.load(path, trusted=unknown))
     except (zipfile.BadZipFile, KeyError, ValueError, TypeError) as error:

@@ -21,8 +21,8 @@ import scipy.sparse
 from serving.codecs import Data
 from serving.errors import BadInput, InvalidModel
 from serving.frameworks.loading import DEFAULT, Loading
+from serving.frameworks.methods import check
 from serving.frameworks.pickles import not_a
-from serving.frameworks.sklearn import no_such_method
 from serving.signature import Signature, numbers
 
 NAME = "torchscript"
@@ -88,8 +88,7 @@ def signature(_model: Any) -> Signature:
 
 def check_method(model: Any, method: str | None) -> None:
     """Raises InvalidModel for anything but a call."""
-    if method is not None and method not in METHODS:
-        raise no_such_method(model, method, METHODS)
+    check(model, method, METHODS)
 
 
 def methods(_model: Any) -> tuple[str, ...]:

@@ -25,8 +25,10 @@ import scipy.sparse
 from serving.codecs import Data
 from serving.errors import BadInput, InvalidModel, OutOfMemory
 from serving.frameworks.loading import DEFAULT, Loading
+from serving.frameworks.methods import check, made_by, offered
 from serving.frameworks.pickles import pickled_class, unpickle
-from serving.frameworks.sklearn import no_such_method, on_one_thread
+from serving.frameworks.sklearn import on_one_thread
+from serving.frameworks.xgboost_categories import as_category, kinds_of
 from serving.frameworks.xgboost_dense import Predict, matrix, predictor
 from serving.signature import Signature, conform, numbers
 
@@ -48,6 +50,7 @@ _TAIL = 512
 _JSON_VERSION = re.compile(rb'"version"\s*:\s*\[([\d,\s]+)\]\s*\}\s*$')
 _UBJSON_VERSION = re.compile(rb"version\[#L.{8}((?:i.){3})\}$", re.DOTALL)
 _UNKNOWN_CATEGORY = re.compile(r"category not in the training set for the (\d+)\w* .*?: `(.*)`")
+_OTHER_CATEGORIES = re.compile(r"Invalid new DataFrame input for the: (\d+)\w* feature")
 _SAVE_AGAIN = 'save it with booster.save_model("model.ubj") by the XGBoost that made it'
 
 
@@ -105,9 +108,7 @@ def model_fn(path: Path, loading: Loading = DEFAULT) -> Any:
 
 def owns(model: Any) -> bool:
     """Whether it is a booster or an estimator of XGBoost's: its own, or of a class made from one."""
-    return any(kind.__module__.partition(".")[0] == "xgboost" for kind in type(model).__mro__) and (
-        hasattr(model, "inplace_predict") or hasattr(model, "get_booster")
-    )
+    return made_by(model, NAME) and (hasattr(model, "inplace_predict") or hasattr(model, "get_booster"))
 
 
 def signature(model: Any) -> Signature:
@@ -117,13 +118,11 @@ def signature(model: Any) -> Signature:
 
 def check_method(model: Any, method: str | None) -> None:
     """Raises InvalidModel where the model has no such method; margin is both kinds' own."""
-    offered = methods(model)
-    if method is not None and method not in offered:
-        raise no_such_method(model, method, offered)
+    check(model, method, methods(model))
 
 
 def methods(model: Any) -> tuple[str, ...]:
-    return tuple(name for name in METHODS if name == "margin" or hasattr(model, name))
+    return offered(model, METHODS)
 
 
 def input_fn(data: Data) -> Any:
@@ -151,6 +150,8 @@ def predict_fn(data: Any, model: Any, method: str | None = None) -> np.ndarray:
     except ValueError as error:  # XGBoostError is one
         if found := _UNKNOWN_CATEGORY.search(str(error)):
             raise BadInput(f"Column {int(found[1]) + 1}: the model knows no category {found[2]!r}.") from error
+        if found := _OTHER_CATEGORIES.search(str(error)):
+            raise BadInput(f"Column {int(found[1]) + 1}: the model's categories there are of another kind.") from error
         raise
 
 
@@ -201,12 +202,14 @@ def _traits(booster: Any) -> _Traits:
     kind = json.loads(booster.save_config())["learner"]["gradient_booster"]["name"]
     names, types = booster.feature_names, booster.feature_types or ()
     categorical = tuple(at for at, type_ in enumerate(types) if type_ == "c")
+    recodes = bool(categorical) and hasattr(booster, "get_categories") and not booster.get_categories().empty()
+    kinds = kinds_of(booster, categorical) if recodes else None
     _traits_of[booster] = traits = _Traits(
-        signature=Signature(tuple(names) if names else None, booster.num_features()),
+        signature=Signature(tuple(names) if names else None, booster.num_features(), kinds),
         in_place=kind == "gbtree",
         categorical=categorical,
         dense={kind: predictor(booster, kind) for kind in ("value", "margin")},
-        recodes=bool(categorical) and hasattr(booster, "get_categories") and not booster.get_categories().empty(),
+        recodes=recodes,
     )
     return traits
 
@@ -258,17 +261,5 @@ def _with_categories(data: pd.DataFrame, traits: _Traits) -> pd.DataFrame:
     numeric = [at for at in range(data.shape[1]) if at not in traits.categorical]
     rows = pd.DataFrame(_floats(data.iloc[:, numeric]), columns=data.columns[numeric], index=data.index)
     for at in traits.categorical:
-        rows.insert(at, data.columns[at], _category(data.iloc[:, at]))
+        rows.insert(at, data.columns[at], as_category(data.iloc[:, at]))
     return rows
-
-
-def _category(column: "pd.Series[Any]") -> Any:
-    if isinstance(column.dtype, pd.CategoricalDtype):
-        return column.array
-    codes, found = pd.factorize(column)
-    values = (
-        np.asarray(found) if len(found) else np.array(["?"])
-    )  # XGBoost fails on a column that is missing throughout
-    if values.dtype.kind == "f" and (values == np.trunc(values)).all():
-        values = values.astype(np.int64)  # whole numbers that a missing value beside them made floats
-    return pd.Categorical.from_codes(codes, pd.Index(values))

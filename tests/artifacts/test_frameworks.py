@@ -128,6 +128,14 @@ def test_a_category_that_lightgbm_has_not_seen_is_missing_as_in_lightgbm(tmp_pat
     assert ask(load(tmp_path), [{"color": "violet", "x": 3.0}]) == model.predict(unseen).tolist()
 
 
+def test_a_class_for_a_text_file_of_lightgbm_is_not_passed_over(tmp_path: Path) -> None:
+    lightgbm.train({"verbose": -1, "num_threads": 1}, lightgbm.Dataset(ROWS, LABELS), 2).save_model(
+        tmp_path / "model.txt"
+    )
+    with pytest.raises(InvalidModel, match='"estimator" is "LGBMClassifier", and a text file holds a Booster'):
+        load(tmp_path, estimator="LGBMClassifier")
+
+
 def test_a_lightgbm_file_that_is_cut_is_refused(tmp_path: Path) -> None:
     model = lightgbm.train({"verbose": -1, "num_threads": 1}, lightgbm.Dataset(ROWS, LABELS), 3)
     whole = model.model_to_string().encode()
@@ -167,6 +175,14 @@ def test_a_catboost_files_class_is_known_by_its_loss(tmp_path: Path, loss: str, 
     model = catboost.CatBoost({**SILENT, "loss_function": loss, "bootstrap_type": "No"}).fit(pool)
     model.save_model(str(tmp_path / "model.cbm"))
     assert load(tmp_path).describe()["model"] == f"CatBoost{kind}"
+
+
+@pytest.mark.parametrize("name", ["Pool", "os", "Nope"])
+def test_a_class_that_is_none_of_catboosts_is_refused(tmp_path: Path, name: str) -> None:
+    catboost.CatBoostRegressor(**SILENT).fit(ROWS, LABELS).save_model(str(tmp_path / "model.cbm"))
+    with pytest.raises(InvalidModel, match=f'"estimator" is "{name}", which is none of CatBoost'):
+        load(tmp_path, estimator=name)
+    assert load(tmp_path, estimator="CatBoostRanker").describe()["model"] == "CatBoostRanker"
 
 
 def test_a_catboost_file_that_is_cut_is_refused(tmp_path: Path) -> None:

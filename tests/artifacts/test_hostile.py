@@ -14,11 +14,16 @@ from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
+import catboost
 import joblib
+import lightgbm
 import numpy as np
 import pytest
 import xgboost
-from sklearn.linear_model import LinearRegression
+from sklearn.linear_model import LinearRegression, LogisticRegression
+from sklearn.model_selection import GridSearchCV
+from sklearn.pipeline import make_pipeline
+from sklearn.preprocessing import FunctionTransformer, StandardScaler
 
 from pipeline.judge import Judge
 from serving import artifact, manifest, usercode
@@ -150,6 +155,27 @@ def test_a_model_a_folder_too_deep_is_found(tmp_path: Path) -> None:
     assert Handler("model", tmp_path, Options()).model.num_features() == 2
 
 
+def test_an_artifact_a_folder_too_deep_is_served_with_its_code_and_its_manifest(readable: Path) -> None:
+    (readable / "churn" / "code").mkdir(parents=True)
+    joblib.dump(LINEAR, readable / "churn" / "model.joblib")
+    (readable / "churn" / "medley.json").write_text('{"inputs": [{"name": "age"}, {"name": "bill"}]}')
+    (readable / "churn" / "code" / "inference.py").write_text(
+        "import os\n\ndef output_fn(prediction, accept):\n    return os.path.basename(os.getcwd())\n"
+    )
+    report = Judge().check(readable)
+    assert (report["model"]["functions"], report["model"]["names"]) == (["output_fn"], ["age", "bill"])
+    assert report["model"]["model_file"] == "model.joblib"
+    (readable / "README.md").touch()  # this is no longer a folder too much
+    assert Judge().check(readable)["model"]["functions"] == []
+
+
+def test_candidates_in_several_folders_are_listed(tmp_path: Path) -> None:
+    for name in ("a", "b"):
+        (tmp_path / name).mkdir()
+        BOOSTER.save_model(tmp_path / name / "model.ubj")
+    assert 'in its folders "a/model.ubj", "b/model.ubj". Pack one, or name one' in refusal(tmp_path)
+
+
 def test_two_candidates_are_both_listed(tmp_path: Path) -> None:
     joblib.dump(LINEAR, tmp_path / "a.joblib")
     BOOSTER.save_model(tmp_path / "b.ubj")
@@ -194,6 +220,27 @@ def test_nonsense_under_a_right_name_is_refused_without_a_traceback(tmp_path: Pa
     start = b"tree\nversion=v4\n" if name == "model.txt" else struct.pack("<Q", 8)
     (tmp_path / name).write_bytes(start + bytes(range(256)) * 40)
     assert "damaged" in refusal(tmp_path)
+
+
+UNFITTED = [
+    LogisticRegression(),
+    make_pipeline(StandardScaler(), LogisticRegression()),
+    GridSearchCV(LogisticRegression(), {"C": [1.0]}),
+    xgboost.XGBClassifier(),
+    lightgbm.LGBMClassifier(),
+    catboost.CatBoostClassifier(),
+]
+
+
+@pytest.mark.parametrize("model", UNFITTED, ids=lambda model: type(model).__name__)
+def test_a_model_that_was_never_fitted_is_refused_when_it_is_loaded(tmp_path: Path, model: Any) -> None:
+    joblib.dump(model, tmp_path / "model.joblib")
+    assert refusal(tmp_path).endswith(f"a {type(model).__name__} that has not been fitted. Save it after fit().")
+
+
+def test_what_needs_no_fitting_is_served(tmp_path: Path) -> None:
+    joblib.dump(FunctionTransformer(np.log1p), tmp_path / "model.joblib")
+    assert Handler("model", tmp_path, Options())
 
 
 def test_an_onnx_file_that_is_cut_is_refused(tmp_path: Path) -> None:

@@ -135,6 +135,7 @@ def test_an_mlflow_signature_is_used(tmp_path: Path) -> None:
         ("flavors: {xgboost: {data: ../x}}", "inside it"),
         ("flavors: {xgboost: {data: gone.ubj}}", "no such file"),
         ("flavors: {xgboost: {data: 3}}", "which file"),
+        ("flavors: {xgboost: {data: gone.ubj}, python_function: [predict]}", "no such file"),
         ("flavors: {xgboost: {data: m}}\nsignature: {inputs: '[{'}", "signature that cannot be read"),
         ("flavors: {xgboost: {data: m}}\nsignature: {inputs: '[1]'}", "signature that cannot be read"),
     ],

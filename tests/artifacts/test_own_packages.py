@@ -2,6 +2,7 @@
 
 import json
 import shutil
+import subprocess
 import zipfile
 from importlib.metadata import version
 from pathlib import Path
@@ -13,7 +14,7 @@ import threadpoolctl
 from pipeline.judge import Judge
 from pipeline.pack import pack
 from pipeline.vendor import vendor
-from serving import artifact
+from serving import artifact, manifest
 from serving.errors import InvalidModel
 from tests.container import Container
 from tests.contract.rig import readable_folder, running, serve_in
@@ -91,6 +92,27 @@ def test_a_package_that_is_here_in_the_same_version_is_no_clash(tmp_path: Path) 
     assert clashes(tmp_path) == ["threadpoolctl"]
 
 
+def test_hashes_are_enforced_before_an_interpreter_of_its_own_imports_anything() -> None:
+    with readable_folder() as place:
+        vendored_joblib(place, "0.98.1")
+        (place / "medley.json").write_text(json.dumps({"sha256": manifest.hashes(place)}))
+        assert Judge().check(place)["error"] is None
+        init = place / "code" / "lib" / "joblib" / "__init__.py"
+        init.write_text("print('sprung', flush=True)\nimport os; os._exit(7)\n")
+        error = Judge().check(place)["error"]
+        assert '"code/lib/joblib/__init__.py" is not the file that medley.json has' in error["message"]
+
+
+def test_packages_that_break_what_every_model_needs_are_a_sentence() -> None:
+    with readable_folder() as place:
+        (place / "code" / "lib" / "numpy").mkdir(parents=True)
+        (place / "code" / "lib" / "numpy" / "__init__.py").write_text("import no_such_module_of_numpy\n")
+        (place / "code" / "inference.py").write_text("def model_fn(folder):\n    return 1\n")
+        error = Judge().check(place)["error"]
+        assert "raised ModuleNotFoundError (it needs the module 'no_such_module_of_numpy')" in error["message"]
+        assert error["status"] == 400
+
+
 # Vendoring.
 
 
@@ -122,6 +144,25 @@ def test_requirements_are_vendored_but_for_what_is_here_already(tmp_path: Path, 
         "churn_ratio.py",
     ]
     assert vendor(folder, Judge()) == []
+
+
+def test_a_requirement_in_a_repository_is_vendored_from_its_commit(tmp_path: Path) -> None:
+    source = tmp_path / "source"
+    (source / "sub").mkdir(parents=True)
+    (source / "sub" / "pyproject.toml").write_text(
+        '[project]\nname = "churn_ratio"\nversion = "3.1"\n[tool.setuptools]\npy-modules = ["churn_ratio"]\n'
+        '[build-system]\nrequires = ["setuptools"]\nbuild-backend = "setuptools.build_meta"\n'
+    )
+    (source / "sub" / "churn_ratio.py").write_text("VALUE = 31\n")
+    who = ("-c", "user.name=a", "-c", "user.email=a@b.c")
+    for words in (("init", "-q"), ("add", "."), (*who, "commit", "-qm", "first")):
+        subprocess.run(["git", *words], cwd=source, check=True)
+    (tmp_path / "model" / "code").mkdir(parents=True)
+    asked = f"churn_ratio @ git+file://{source}#subdirectory=sub\n"
+    (tmp_path / "model" / "code" / "requirements.txt").write_text(asked)
+    (vendored,) = vendor(tmp_path / "model", Judge())
+    assert vendored.startswith(f"churn_ratio @ git+file://{source}@")
+    assert (tmp_path / "model" / "code" / "lib" / "churn_ratio.py").read_text() == "VALUE = 31\n"
 
 
 def test_requirements_that_cannot_be_had_are_refused_by_name(tmp_path: Path, wheels: Path) -> None:

@@ -1,9 +1,12 @@
 """medley pack, medley inspect and medley.pack: what is written, what is refused, and that it is the same each time."""
 
+import importlib
+import io
 import json
 import os
 import subprocess
 import sys
+import tarfile
 from pathlib import Path
 from typing import Any
 
@@ -11,6 +14,7 @@ import joblib
 import numpy as np
 import pandas as pd
 import pytest
+import sklearn
 import xgboost
 from sklearn.linear_model import LinearRegression, LogisticRegression
 
@@ -69,6 +73,13 @@ def test_the_same_files_give_the_same_bytes_and_all_that_was_measured(folder: Pa
     assert (said["framework"], said["framework_version"]) == ("sklearn", first.report["libraries"]["sklearn"])
 
 
+def test_a_sample_that_comes_later_says_what_the_columns_hold(folder: Path, tmp_path: Path) -> None:
+    assert [column.kind for column in pack(folder, tmp_path / "a.tar.gz").manifest.inputs or ()] == ["any", "any"]
+    (tmp_path / "row.json").write_text('[{"age": 1, "bill": 2}]')
+    later = pack(folder, tmp_path / "a.tar.gz", sample=tmp_path / "row.json").manifest
+    assert [column.kind for column in later.inputs or ()] == ["number", "number"]
+
+
 def test_another_model_in_the_folder_is_described_anew_and_decisions_stay(folder: Path, tmp_path: Path) -> None:
     (folder / "medley.json").write_text('{"pinned": true, "predict_method": "predict"}')
     first = pack(folder, tmp_path / "a.tar.gz").manifest
@@ -79,6 +90,24 @@ def test_another_model_in_the_folder_is_described_anew_and_decisions_stay(folder
     assert second.inputs is None
     assert second.input_count == 2
     assert first.sha256 != second.sha256
+
+
+def test_the_version_of_one_library_is_not_taken_for_anothers(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """A pickle of a class of the user's own is scikit-learn's format, and XGBoost predicts with what is in it."""
+    (tmp_path / "churn" / "code").mkdir(parents=True)
+    source = "import xgboost\n\nclass Churn(xgboost.XGBRegressor):\n    pass\n"
+    (tmp_path / "churn" / "code" / "churn_of_ours.py").write_text(source)
+    monkeypatch.syspath_prepend(tmp_path / "churn" / "code")
+    churn = importlib.import_module("churn_of_ours").Churn(n_estimators=2, n_jobs=1)
+    joblib.dump(churn.fit(X, X[:, 0]), tmp_path / "churn" / "model.joblib")
+    packed = pack(tmp_path / "churn", tmp_path / "a.tar.gz")
+    assert (packed.manifest.framework, packed.report["model"]["framework"]) == ("sklearn", "xgboost")
+    assert packed.manifest.framework_version in (None, sklearn.__version__)
+    os.environ["MEDLEY_VERSION_SKEW"] = "refuse"
+    try:
+        assert Judge().check(tmp_path / "churn")["error"] is None
+    finally:
+        del os.environ["MEDLEY_VERSION_SKEW"]
 
 
 def test_what_the_container_would_refuse_is_not_packed(folder: Path, tmp_path: Path) -> None:
@@ -190,3 +219,61 @@ def test_a_model_of_a_module_is_packed_by_its_name(tmp_path: Path) -> None:
     assert done.returncode == 0, done.stdout + done.stderr
     assert inspect(tmp_path / "churn.tar.gz")["detected"]["input_count"] == 1
     assert run("pack", cwd=tmp_path).returncode == 2
+
+
+# On a terminal.
+
+
+def hostile_archive(path: Path) -> Path:
+    """Names and words that are rich's markup, or orders to a terminal."""
+    said = {"inputs": [{"name": "bmi [kg]"}, {"name": "[/nope]"}]}
+    names = {"model.joblib": joblib_bytes(LINEAR), "medley.json": json.dumps(said).encode()}
+    for name in ("[/red]", "[bold]note.txt", "\x1b]0;owned\x07\x9b2J.txt"):
+        names[name] = b"x"
+    with tarfile.open(path, "w:gz") as tar:
+        for name, content in names.items():
+            member = tarfile.TarInfo(name)
+            member.size = len(content)
+            tar.addfile(member, io.BytesIO(content))
+    return path
+
+
+def joblib_bytes(model: Any) -> bytes:
+    file = io.BytesIO()
+    joblib.dump(model, file)
+    return file.getvalue()
+
+
+def test_names_in_an_artifact_are_neither_markup_nor_orders_to_the_terminal(tmp_path: Path) -> None:
+    done = run("inspect", hostile_archive(tmp_path / "a.tar.gz"), env={**os.environ, "COLUMNS": "200"})
+    assert (done.returncode, done.stderr) == (0, "")
+    for shown in ("bmi [kg] (any)", "[/nope] (any)", "[/red]", "[bold]note.txt", r"\x1b]0;owned\x07\x9b2J.txt"):
+        assert shown in done.stdout
+    assert not {"\x1b", "\x07", "\x9b"} & set(done.stdout)
+
+
+def test_the_extra_that_is_missing_is_in_the_message_of_pack(folder: Path, tmp_path: Path) -> None:
+    """As it is written: to rich, [onnx] is a style, and would vanish."""
+    said = json.dumps({"error": {"status": 400, "message": "onnx is not installed: pip install 'medley[onnx]'"}})
+    (tmp_path / "docker").write_text(f"#!/bin/sh\ncat <<'END'\n{said}\nEND\n")
+    (tmp_path / "docker").chmod(0o755)
+    done = run("pack", folder, "--image", "any", env={**os.environ, "PATH": f"{tmp_path}:{os.environ['PATH']}"})
+    assert (done.returncode, done.stderr) == (1, "Not packed. onnx is not installed: pip install 'medley[onnx]'\n")
+
+
+@pytest.mark.parametrize(
+    ("words", "sentence"),
+    [
+        (("pack", "churn", "-o", "gone/a.tar.gz"), "there is no such folder to write the artifact into"),
+        (("pack", "churn", "-o", "churn"), "is a folder, and the artifact is to be a file"),
+        (("pack", "churn", "--sample", "gone.csv"), "gone.csv: No such file or directory"),
+        (("pack", "gone"), "is no folder"),
+        (("pack", "--from-estimator", "gone:model"), "--from-estimator gone:model: No module named 'gone'"),
+        (("pack", "--from-estimator", "json:model"), "has no attribute 'model'"),
+    ],
+)
+def test_what_is_not_there_is_said_without_a_traceback(folder: Path, words: tuple[str, ...], sentence: str) -> None:
+    done = run(*words, cwd=folder.parent)
+    assert done.returncode == 1
+    assert sentence in done.stderr
+    assert "Traceback" not in done.stderr

@@ -6,6 +6,7 @@ from pathlib import Path
 from typing import Any
 
 import joblib
+import lightgbm
 import numpy as np
 import pytest
 import sklearn
@@ -14,6 +15,8 @@ import xgboost
 from sklearn.base import BaseEstimator
 from sklearn.linear_model import LinearRegression
 
+from container.settings import Settings, SettingsError
+from container.zygote import options_of
 from serving.errors import InvalidModel
 from serving.frameworks.versions import differs
 from serving.handler import Handler, Options
@@ -69,6 +72,25 @@ def test_types_that_skops_does_not_trust_are_named_and_refused_with_pickles(tmp_
     assert load(tmp_path).describe()["model"] == "OwnEstimator"
     with pytest.raises(InvalidModel, match=r'OwnEstimator", which skops does not know as harmless'):
         load(tmp_path, pickles=False)
+
+
+def test_a_container_can_trust_further_types_of_skops(tmp_path: Path) -> None:
+    model = lightgbm.LGBMClassifier(n_estimators=2, verbose=-1, n_jobs=1).fit(X, X[:, 0] > 4)
+    skops.io.dump(model, tmp_path / "model.skops")
+    with pytest.raises(InvalidModel, match=r'"lightgbm.sklearn.LGBMClassifier".*MEDLEY_SKOPS_TYPES'):
+        load(tmp_path, pickles=False)
+    said = "lightgbm.sklearn.LGBMClassifier, lightgbm.basic.Booster, collections.OrderedDict"
+    settings = Settings.read({"MEDLEY_PICKLE": "refuse", "MEDLEY_SKOPS_TYPES": said})
+    assert Handler("model", tmp_path, options_of(settings)).describe()["framework"] == "lightgbm"
+    with pytest.raises(InvalidModel, match=r'holds "lightgbm.basic.Booster", which') as raised:
+        load(tmp_path, pickles=False, skops_types=("lightgbm.sklearn.LGBMClassifier", "collections.OrderedDict"))
+    assert "LGBMClassifier" not in str(raised.value)
+
+
+@pytest.mark.parametrize("text", ["LGBMClassifier", "lightgbm.*", "a..B", "a.B;c.D"])
+def test_what_is_no_name_of_a_type_ends_the_container_with_a_sentence(text: str) -> None:
+    with pytest.raises(SettingsError, match=r"MEDLEY_SKOPS_TYPES=.*: full names of types are needed"):
+        Settings.read({"MEDLEY_SKOPS_TYPES": text})
 
 
 # Versions.

@@ -90,3 +90,48 @@ def test_without_torch_its_models_are_refused_by_the_extras_name(tmp_path: Path)
     assert frameworks.detect(tmp_path / "model.pt") == "torchscript"
     with pytest.raises(InvalidModel, match=r"torchscript is not installed.*pip install 'medley\[torchscript\]'"):
         Handler("model", tmp_path, Options())
+
+
+# What mlflow.pytorch.save_model writes, without what nobody needs here.
+MLMODEL = """flavors:
+  python_function: {data: data, loader_module: mlflow.pytorch, pickle_module_name: mlflow.pytorch.pickle_module}
+  pytorch: {code: null, model_data: data, pytorch_version: 2.0.0}
+signature:
+  inputs: '[{"type": "tensor", "tensor-spec": {"dtype": "float32", "shape": [-1, 4]}}]'
+"""
+
+
+def mlflow_folder(folder: Path) -> Path:
+    (folder / "data").mkdir()
+    (folder / "data" / "pickle_module_info.txt").write_text("mlflow.pytorch.pickle_module")
+    (folder / "MLmodel").write_text(MLMODEL)
+    return folder
+
+
+@needs_torch
+def test_a_scripted_module_that_mlflow_saved_is_served_with_its_signature(tmp_path: Path) -> None:
+    import torch
+
+    script = saved(mlflow_folder(tmp_path), torch.nn.Linear(4, 2))
+    (tmp_path / "model.pt").rename(tmp_path / "data" / "model.pth")
+    handler = Handler("model", tmp_path, Options())
+    with torch.inference_mode():
+        expected = script(torch.from_numpy(ROWS.astype(np.float32))).numpy()
+    assert np.array_equal(ask(handler, ROWS), expected.astype(float))
+    with pytest.raises(BadInput, match="takes 4 features and these rows have 2"):
+        ask(handler, ROWS[:, :2])
+
+
+@needs_torch
+def test_a_module_that_mlflow_pickled_is_refused_with_the_way_out(tmp_path: Path) -> None:
+    import torch
+
+    torch.save(torch.nn.Linear(4, 2), mlflow_folder(tmp_path) / "data" / "model.pth")
+    with pytest.raises(InvalidModel, match="need their Python class: save it as TorchScript"):
+        Handler("model", tmp_path, Options())
+
+
+def test_a_module_that_mlflow_exported_is_refused_with_the_way_out(tmp_path: Path) -> None:
+    (mlflow_folder(tmp_path) / "data" / "model.pt2").write_bytes(b"PK")
+    with pytest.raises(InvalidModel, match=r"holds no data/model.pth: save torch.jit.script\(model\) with MLflow"):
+        Handler("model", tmp_path, Options())

@@ -188,6 +188,27 @@ def test_bytecode_and_an_older_archive_are_not_packed(tmp_path: Path) -> None:
         assert archive.getnames() == ["code", "model.json"]
 
 
+@pytest.mark.parametrize(
+    ("limits", "files", "sentence"),
+    [
+        (Limits(members=3), {"a": b"", "b": b"", "data/c": b""}, "more than 3 files and folders"),
+        (Limits(total_bytes=4096), {"a": bytes(4096)}, "more than 4,096 bytes"),
+        # All of it would be within the ratio; a reader is past it before it comes to the part that compresses badly.
+        (Limits(ratio=20, ratio_from=1 << 20), {"a": bytes(2 << 20), "b": os.urandom(1 << 20)}, "20 times its size"),
+    ],
+)
+def test_what_could_not_be_unpacked_is_not_packed(
+    tmp_path: Path, limits: Limits, files: dict[str, bytes], sentence: str
+) -> None:
+    for name, content in files.items():
+        (tmp_path / "model" / name).parent.mkdir(parents=True, exist_ok=True)
+        (tmp_path / "model" / name).write_bytes(content)
+    with pytest.raises(TooLarge, match=sentence):
+        pack(tmp_path / "model", tmp_path / "model.tar.gz", limits)
+    assert [path.name for path in tmp_path.iterdir()] == ["model"]
+    pack(tmp_path / "model", tmp_path / "model.tar.gz")
+
+
 def test_what_is_no_file_cannot_be_packed(tmp_path: Path) -> None:
     (tmp_path / "source").mkdir()
     with pytest.raises(InvalidModel, match="no file"):

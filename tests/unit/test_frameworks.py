@@ -431,7 +431,7 @@ def test_a_pipeline_on_named_columns_predicts_from_a_frame(tmp_path: Path) -> No
     frame, original = churn()
     saved(tmp_path / "model.joblib", original)
     framework, model = frameworks.load(tmp_path, Manifest(framework="sklearn", model_file="model.joblib"))
-    assert framework.signature(model) == Signature((*NAMES, "city", "plan"), 6)
+    assert framework.signature(model) == Signature((*NAMES, "city", "plan"), 6, ("any",) * 4 + ("text",) * 2)
     for rows in (frame.head(1), frame):
         assert np.array_equal(framework.predict_fn(rows, model), original.predict(rows))
         assert np.array_equal(framework.predict_fn(rows, model, "predict_proba"), original.predict_proba(rows))
@@ -456,7 +456,7 @@ def test_a_model_that_reads_documents_gets_documents() -> None:
     pipeline = make_pipeline(TfidfVectorizer(), LinearSVC())
     search = GridSearchCV(pipeline, {"linearsvc__C": [1.0]}, cv=2).fit(texts, labels)
     for model in (pipeline.fit(texts, labels), search):
-        assert sklearn_.signature(model) == Signature(None, 1)
+        assert sklearn_.signature(model) == Signature(None, 1, verbatim=frozenset({0}))
         assert sklearn_.predict_fn(pd.DataFrame({"review": texts}), model).tolist() == labels
         assert sklearn_.predict_fn(pd.DataFrame([["bad"]]), model, "decision_function").shape == (1,)
     with pytest.raises(BadInput, match="one text in each row; the request has 2 columns"):

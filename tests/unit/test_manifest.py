@@ -76,7 +76,7 @@ def test_two_models_are_named_and_none_is_guessed(tmp_path: Path, names: list[st
 
 def test_where_there_is_no_model_the_sentence_says_what_there_is(tmp_path: Path) -> None:
     assert "it holds nothing" in refusal(tmp_path)
-    sentence = refusal(put(tmp_path, "code/model.pkl", "notes.txt", "a/model.pkl", "b/x.txt"))
+    sentence = refusal(put(tmp_path, "code/model.pkl", "notes.txt", "a/x.md", "b/x.txt"))
     assert 'it holds "a/", "b/", "code/", "notes.txt". Understood are' in sentence
 
 

@@ -34,6 +34,7 @@ EVERY_VARIABLE = {
     "SAGEMAKER_DEFAULT_INVOCATIONS_ACCEPT": ("text/csv", "default_accept", "text/csv"),
     "MEDLEY_PICKLE": ("refuse", "pickles", False),
     "MEDLEY_EMF": ("on", "emf", True),
+    "MEDLEY_SKOPS_TYPES": (" a.B, c.d.E,", "skops_types", "a.B,c.d.E"),
     "MEDLEY_VERSION_SKEW": ("refuse", "version_skew", "refuse"),
 }
 WORDS = st.text(st.characters(exclude_categories=["Cs"]), max_size=20)
