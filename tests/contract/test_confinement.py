@@ -1,16 +1,20 @@
 """What a model may see and do."""
 
 import os
+import sys
+import sysconfig
 from collections.abc import Iterator
 from pathlib import Path
+from shutil import copy, copytree, ignore_patterns
 
 import pytest
 
 from tests.container import Container
 
-from .rig import ASK, Capless, Serve, Served, code, running, serve_in
+from .rig import ASK, Capless, Serve, Served, code, readable_folder, running, serve_in
 
 FIRST_MODEL_UID = 20_000
+ROOT = Path(__file__).parents[2]
 # Can read aloud what the processes above it were started with.
 LOOKS_UP = f"""{ASK}
 def environments_above():
@@ -29,6 +33,46 @@ def environments_above():
 def capless(front: str) -> Iterator[Container]:
     with running(Capless, AWS_SECRET_ACCESS_KEY="a secret of the test") as container:
         yield container
+
+
+@pytest.fixture(scope="module")
+def own_uids(front: str) -> Iterator[Container]:
+    """As root, with an interpreter that every uid may read, as in an image."""
+    if os.geteuid():
+        pytest.skip("only root may give model processes uids of their own")
+    with readable_folder() as folder:
+        library = Path(sysconfig.get_path("stdlib"))
+        for part in ("bin", "lib"):
+            (folder / part).mkdir()
+        copy(Path(sys.base_prefix, "bin", f"python{sysconfig.get_python_version()}"), folder / "bin" / "python")
+        for shared in Path(sys.base_prefix, "lib").glob("libpython*"):
+            copy(shared, folder / "lib")
+        copytree(library, folder / "lib" / library.name, ignore=ignore_patterns("site-packages", "test", "__pycache__"))
+        for package in ("container", "serving"):
+            copytree(ROOT / package, folder / "source" / package, ignore=ignore_patterns("__pycache__"))
+        variables = {
+            "LD_LIBRARY_PATH": str(folder / "lib"),
+            "PYTHONPATH": f"{folder / 'source'}:{sysconfig.get_path('purelib')}",
+            "AWS_SECRET_ACCESS_KEY": "a secret of the test",
+        }
+        kind = type("OwnUids", (Container,), {"command": (str(folder / "bin" / "python"), "-m", "container", "serve")})
+        with running(kind, **variables) as container:
+            yield container
+
+
+def test_models_have_uids_of_their_own_and_can_do_nothing_to_others(own_uids: Container) -> None:
+    one, other = serve_in(own_uids, LOOKS_UP), serve_in(own_uids, LOOKS_UP)
+    (uid,), (others,) = ({*served.ask("[*os.getresuid(), *os.getresgid()]")} for served in (one, other))
+    assert len({uid, others}) == 2
+    assert min(uid, others) >= FIRST_MODEL_UID
+    assert one.ask("os.getgroups()") == []
+    assert all("denied" in text for text in one.ask("environments_above()")[1:])
+    for victim in (own_uids.zygote, other.ask("os.getpid()")):
+        answer = one.invoke(f"os.kill({victim}, 9)")
+        assert answer.status == 500
+        assert "PermissionError" in answer.json["message"]
+    assert other.ask("1 + 1") == 2
+    assert one.ask("os.access(os.path.expanduser('~'), os.W_OK)") is True
 
 
 def test_credentials_are_nowhere_to_be_seen(serve: Serve) -> None:
