@@ -157,9 +157,9 @@ class Family:
         for descriptor in (child.output, child.pidfd, child.control.fileno()):
             if descriptor is not None:
                 self._zygote.loop.forget(descriptor)
-        self.children.remove(child)
-        if not self.children or child is self.first:
+        if child is self.first:
             self._drop_sibling()
+        self.children.remove(child)
         self._zygote.budget.release(child.number)
         self._zygote.sweep()  # first: a copy of it could still be answering
         self._died(child, child.reason or self._zygote.why_ended(status))

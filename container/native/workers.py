@@ -32,6 +32,7 @@ class Workers:
         self._limits, self._load, self._connect = limits, load, connect
         self._all: set[Worker] = set()
         self._idle: list[Worker] = []
+        self._joining: set[Worker] = set()  # their LOAD is not answered: nothing is under way on them
         self._waiting: deque[asyncio.Future[Worker]] = deque()
         self._growing: set[asyncio.Task[None]] = set()
         self._opening = 0  # of them, those that are not among `_all` yet
@@ -141,7 +142,7 @@ class Workers:
                 worker = await self._take(self._connect)
             finally:
                 self._opening -= 1
-            answer = await worker.ask(self._load)
+            answer = await self._join(worker)
         except MedleyError:
             return  # the model is going, or there are too many connections: those that are there must do
         if answer.code == 200 and self._open:
@@ -149,8 +150,16 @@ class Workers:
         else:
             worker.abort()
 
+    async def _join(self, worker: Worker) -> Answer:
+        self._joining.add(worker)
+        try:
+            return await worker.ask(self._load)
+        finally:
+            self._joining.discard(worker)
+
     def _left(self, worker: Worker) -> None:
         self._all.discard(worker)
+        self._joining.discard(worker)
         if worker in self._idle:
             self._idle.remove(worker)
         if not self._all and self._waiting:
@@ -158,5 +167,5 @@ class Workers:
         self._look_for_rest()
 
     def _look_for_rest(self) -> None:
-        if len(self._idle) == len(self._all):
+        if len(self._idle) + len(self._joining) == len(self._all):
             self._at_rest.set()
