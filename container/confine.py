@@ -1,7 +1,6 @@
 """What a model process may do, set between its fork and the first line of a user's code (L9).
 
-    own uid and gid      where it can still read the artifact and the interpreter, and a HOME that it can use; else the
-                         uid stays
+    own uid and gid      where it can still read the artifact and the interpreter; else the uid stays
     no capabilities      either way, and no way to gain any: no_new_privs, an empty bounding set
     limits               no core files, a share of the descriptors
     oom_score_adj        above the zygote's and the front's: the kernel takes a model first
@@ -13,7 +12,6 @@ import ctypes
 import os
 import resource
 import signal
-import tempfile
 from collections.abc import Iterable
 from pathlib import Path
 
@@ -94,7 +92,6 @@ def _drop_uid(uid: int, must_read: Iterable[str]) -> bool:
     if readable:
         os.setresgid(uid, uid, uid)
         os.setresuid(uid, uid, uid)
-        os.environ["HOME"] = tempfile.gettempdir()  # root's is not for it
     return readable
 
 
