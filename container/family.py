@@ -90,6 +90,8 @@ class Family:
             self.first.tell([theirs.fileno(), board.fd], do="fork")
 
     def kill(self) -> None:
+        """One that is just being forked too: its control socket ends, and it with that."""
+        self._drop_sibling()
         for child in self.children:
             child.kill()
 
@@ -136,7 +138,7 @@ class Family:
         self._adopt(processes.adopt(number, pid, ours, board))
 
     def _drop_sibling(self) -> None:
-        """The process that was to be forked will not come: the one that was told to fork it is dead."""
+        """The process that was to be forked will not come, or comes too late: it is not adopted then."""
         if self._sibling:
             ours, theirs, board = self._sibling
             ours.close()

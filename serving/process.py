@@ -143,8 +143,11 @@ class ModelProcess:
         self._poll.close()
         self._control.close()
         sibling = ModelProcess(socket.socket(fileno=control), Board(board), self._inherited)
-        sibling._handler = self._handler
-        sibling._say(say="ready", bytes=_touched_bytes(), ms=0.0, stackable=False)
+        model = sibling._handler = self._handler
+        try:
+            sibling._say(say="ready", bytes=_touched_bytes(), ms=0.0, stackable=model is not None and model.stackable)
+        except OSError:
+            os._exit(0)  # the model has been unloaded meanwhile
         sibling.run()
         os._exit(0)
 

@@ -13,7 +13,7 @@ from dataclasses import dataclass
 from container.native.errors import NotNow
 from container.native.worker import Worker
 from serving.answers import Answer
-from serving.errors import MedleyError, OutOfMemory
+from serving.errors import MedleyError, ModelDied, OutOfMemory
 
 
 @dataclass(frozen=True)
@@ -132,6 +132,8 @@ class Workers:
         with theirs:
             hand_over(theirs)
         worker = await Worker.connect(ours, self._left)
+        if not worker.is_open:  # it has left already
+            raise ModelDied("The model's process has ended.")
         self._all.add(worker)
         return worker
 

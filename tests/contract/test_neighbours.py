@@ -39,6 +39,15 @@ def test_several_processes_of_one_model_answer(several: Container) -> None:
         assert gone(pid, patience=2.0)
 
 
+def test_unload_takes_the_process_with_it_that_is_just_being_forked(several: Container) -> None:
+    def load_and_unload(_: int) -> int:
+        return serve_in(several, ECHO).unload().status
+
+    with ThreadPoolExecutor(4) as threads:
+        assert set(threads.map(load_and_unload, range(60))) == {200}
+    until(lambda: not several.model_processes, "the end of every model process")
+
+
 # Neighbours.
 
 
