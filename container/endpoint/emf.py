@@ -8,6 +8,8 @@ import json
 import time
 from collections.abc import Iterable, Iterator
 
+from serving.names import dimension_value
+
 from .metrics import Waiting
 
 NAMESPACE = "Medley"
@@ -35,8 +37,8 @@ def lines(counted: Iterable[tuple[str, Waiting]], endpoint: str, now: float | No
         yield json.dumps(
             {
                 "_aws": {"Timestamp": milliseconds, "CloudWatchMetrics": [directive]},
-                "EndpointName": endpoint,
-                "TargetModel": target_model[:1024],
+                "EndpointName": dimension_value(endpoint),
+                "TargetModel": dimension_value(target_model),
                 **_values(waiting),
             }
         )

@@ -99,4 +99,9 @@ def test_emf_line_is_what_cloudwatch_takes_and_counts_from_one_line_to_the_next(
 def test_emf_line_is_one_line_of_json(name: str, waiting: Waiting) -> None:
     (line,) = emf.lines([(name, waiting)], "x")
     assert "\n" not in line
-    assert json.loads(line)["TargetModel"] == name
+    told = json.loads(line)["TargetModel"]
+    assert told == name or not name.isascii() or not name.isprintable() or name[:1] in " :"
+    assert told.isascii()
+    assert told.isprintable()
+    assert told.strip()
+    assert not told.startswith(":")
