@@ -20,6 +20,7 @@ from serving.errors import MedleyError, ModelNotFound, Unavailable
 
 from .errors import NO_ANSWER, EndpointError, ModelError
 from .models import Model, Roster, State, model_name
+from .own_word import asks_to_stay
 from .parts import Limits, Platform
 from .room import Room
 from .store import Artifact
@@ -161,6 +162,7 @@ class Loader:
         try:
             async with self._loads, self._place(), asyncio.timeout(seconds):
                 await self._fetch(model)
+                model.asks_to_stay = await asyncio.to_thread(asks_to_stay, self._on.cache.folder(model.name))
                 await self.room.ahead(model)
                 began = time.monotonic()
                 answer = await self._post(model)

@@ -130,7 +130,7 @@ class Room:
         return min(ready, key=lambda model: self._order(model, wanted, now), default=None)
 
     def _stays(self, model: Model, wanted: Model) -> bool:
-        pinned = model.artifact.target_model in self._roster.pinned and self._roster.serves(model)
+        pinned = self._roster.is_pinned(model) and self._roster.serves(model)
         return pinned and not _same_name(model, wanted)
 
     def _order(self, model: Model, wanted: Model, now: float) -> tuple[bool, bool, bool, float]:

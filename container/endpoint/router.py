@@ -82,10 +82,12 @@ class Router:
         """From now on it is not unloaded for want of memory. It need not be loaded, but there."""
         await self._loader.find(check_target_model(target_model))
         self._loader.roster.pinned.add(target_model)
+        self._loader.roster.unpinned.discard(target_model)
 
     async def unpin(self, target_model: str) -> None:
-        """It may go again."""
+        """It may go again, also where its artifact asks to stay."""
         self._loader.roster.pinned.discard(check_target_model(target_model))
+        self._loader.roster.unpinned.add(target_model)
 
     async def preload(self, target_models: Iterable[str]) -> dict[str, str]:
         """What could not be loaded, and why."""
