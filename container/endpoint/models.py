@@ -57,6 +57,7 @@ class Model:
     asks_to_stay: bool = False  # its medley.json says that it is pinned
     stale: str | None = None  # why it is not the store's present version, though it serves
     parts: dict[str, float] = field(default_factory=dict)  # of its cold start, in milliseconds, in their order
+    not_unloaded: str | None = None  # why the container may still have it
     load: asyncio.Task[MedleyError | None] | None = None
     unload: asyncio.Task[None] | None = None
     _idle: asyncio.Event = field(default_factory=asyncio.Event)

@@ -72,11 +72,14 @@ class Router:
             await self._loaded(model, None)
 
     async def unload(self, target_model: str) -> None:
-        """Until it is unloaded. Raises ValidationError where it is not loaded."""
+        """Until it is unloaded. Raises ValidationError where it is not loaded, ServiceUnavailable where the container
+        does not say that it is gone."""
         model = self._loader.roster.current.get(check_target_model(target_model))
         if model is None or model.state is not State.READY:
             raise ValidationError(f'The model "{target_model}" is not loaded.')
         await asyncio.wait((self._loader.room.unload(model, "asked for"),))
+        if model.not_unloaded:
+            raise ServiceUnavailable(f"{model.not_unloaded} No call is given to the model; unloading is tried again.")
 
     async def pin(self, target_model: str) -> None:
         """From now on it is not unloaded for want of memory. It need not be loaded, but there."""
