@@ -31,6 +31,7 @@ _UNITS = {
     "LatencyMean": "Milliseconds",
     "Loads": "Count",
     "LoadTime": "Milliseconds",
+    "StartTime": "Milliseconds",  # of LoadTime, before the model's own load begins
     "LoadFailures": "Count",
     "Deaths": "Count",
     "Unloads": "Count",
@@ -80,6 +81,8 @@ class ModelMetrics:
             case "loaded":
                 tally.add("Loads")
                 tally.add("LoadTime", _number(line["ms"]))
+                parts = line.get("parts")
+                tally.add("StartTime", _number(parts.get("start")) if isinstance(parts, dict) else 0.0)
                 tally.memory = _number(line["bytes"])
             case "load_failed":
                 tally.add("LoadFailures")

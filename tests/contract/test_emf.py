@@ -37,7 +37,8 @@ def test_each_model_is_counted_and_told_at_the_end(front: str) -> None:
     assert set(lines) == {r"team/ch\xfcrn.tar.gz", other.name}  # CloudWatch takes ASCII
     told = lines[r"team/ch\xfcrn.tar.gz"]
     assert (told["Invocations"], told["Errors"], told["Loads"], told["Deaths"]) == (4, 1, 1, 0)
-    assert min(told["LatencyMean"], told["LoadTime"], told["Memory"]) > 0
+    assert min(told["LatencyMean"], told["StartTime"], told["Memory"]) > 0
+    assert told["LoadTime"] > told["StartTime"]
     assert lines[other.name]["Unloads"] == 1
     directive = told["_aws"]["CloudWatchMetrics"][0]
     assert directive["Dimensions"] == [["TargetModel"]]

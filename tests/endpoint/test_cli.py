@@ -37,6 +37,7 @@ Told = subprocess.CompletedProcess[bytes]
 def endpoint(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Local]:
     models = tmp_path_factory.mktemp("models")
     write_artifact(models / "churn.tar.gz", {"bytes": 4_000_000})
+    write_artifact(models / "kept.tar.gz", {}, '{"pinned": true}')
     write_artifact(models / "team" / "bad.tar.gz", {"load_status": 400, "says": "It is too old."})
     with Local(models, *_options(quiet=True)) as endpoint:
         yield endpoint
@@ -72,7 +73,10 @@ def test_models_are_loaded_listed_and_unloaded(endpoint: Local) -> None:
     assert b"churn.tar.gz" in _medley(endpoint, "models").stdout
     assert [row["state"] for row in _json(_medley(endpoint, "models", "--json"))["models"]] == ["ready"]
     names = [row["target_model"] for row in _json(_medley(endpoint, "models", "--all", "--json"))["models"]]
-    assert names == ["churn.tar.gz", "team/bad.tar.gz"]
+    assert names == ["churn.tar.gz", "kept.tar.gz", "team/bad.tar.gz"]
+    _medley(endpoint, "load", "kept.tar.gz")
+    assert b"ready, pinned" in _medley(endpoint, "models").stdout
+    _medley(endpoint, "unload", "kept.tar.gz")
     assert _medley(endpoint, "pin", "churn.tar.gz").returncode == 0
     assert b"pinned" in _medley(endpoint, "models").stdout
     assert _medley(endpoint, "unpin", "churn.tar.gz").returncode == 0
@@ -186,6 +190,8 @@ def test_variable_that_cannot_be_meant_is_told() -> None:
 def test_folder_or_port_that_cannot_be_had_is_refused_by_serve(tmp_path: Path, endpoint: Local) -> None:
     nowhere = _medley(None, "serve", "--models", str(tmp_path / "nowhere"))
     assert (nowhere.returncode, b"is not a folder" in nowhere.stderr) == (1, True)
+    told = _medley(None, "serve", "--models", str(tmp_path / "nowhere"), "--json")
+    assert (told.returncode, "is not a folder" in _json(told)["error"]) == (1, True)
     taken = _medley(None, "serve", "--models", str(tmp_path), "--port", endpoint.url.rpartition(":")[2])
     assert (taken.returncode, b"Choose another with --port" in taken.stderr) == (1, True)
 
