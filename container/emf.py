@@ -6,9 +6,10 @@ for the single models of a multi-model endpoint. CloudWatch Logs makes metrics o
 Flow: the log's lines about a model (`loaded`, `load_failed`, `died`) and the boards of its processes are added up,
 whichever front stands before them; each minute there is one line for each model of which there is news.
 
-A model is known by its TargetModel from its first request on, which its process tells; until then, by the opaque name
-that the platform gave it. Invariant: it has one TargetModel for as long as it is loaded. Its process runs a user's
-code, and each other name would be one more metric that CloudWatch charges for.
+A model is known by its TargetModel, which its process tells at the first request; until then its counts wait. Those that
+go without one, as what cannot be loaded does, share one line: an endpoint may give each try another name. Only where
+requests name no TargetModel is it the platform's opaque name. Invariant: a model has one TargetModel for as long as it is
+loaded. Its process runs a user's code, and each other name would be one more metric that CloudWatch charges for.
 """
 
 from __future__ import annotations
@@ -24,6 +25,7 @@ if TYPE_CHECKING:
     from container.child import Child
 
 EVERY = 60.0  # seconds
+NEVER_CALLED = "(never called)"
 _MOST = 1e12  # requests, and seconds: a user's code could write anything on its board
 _UNITS = {
     "Invocations": "Count",
@@ -56,6 +58,13 @@ class _Tally:
 
     def add(self, name: str, value: float = 1) -> None:
         self.counts[name] = self.counts.get(name, 0) + value
+
+    def take(self, other: _Tally) -> None:
+        """What the other has counted."""
+        for name, value in other.counts.items():
+            self.add(name, value)
+        self.busy += other.busy
+        other.counts, other.busy = {}, 0.0
 
     def line(self, milliseconds: int) -> dict[str, object]:
         requests = self.counts.get("Invocations", 0)
@@ -127,10 +136,14 @@ class ModelMetrics:
         for model, children in models.items():
             for child in children:
                 self.look(model, child)
-        now = int(time.time() * 1000)
-        for tally in self._tallies.values():
-            if tally.counts:
+        now, never_called = int(time.time() * 1000), _Tally(NEVER_CALLED)
+        for model, tally in self._tallies.items():
+            if tally.counts and (tally.target_model or "Invocations" in tally.counts):
                 self._write(tally.line(now))
+            elif model not in models:
+                never_called.take(tally)
+        if never_called.counts:
+            self._write(never_called.line(now))
         self._tallies = {model: tally for model, tally in self._tallies.items() if model in models}
 
     def _of(self, model: str) -> _Tally:

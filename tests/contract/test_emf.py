@@ -10,7 +10,7 @@ from typing import Any
 from hypothesis import given
 from hypothesis import strategies as st
 
-from container.emf import ModelMetrics
+from container.emf import NEVER_CALLED, ModelMetrics
 from serving.board import Board
 from tests.container import Container
 
@@ -34,12 +34,12 @@ def test_each_model_is_counted_and_told_at_the_end(front: str) -> None:
         other.line(event="loaded")
         other.unload()
     lines = {line["TargetModel"]: line for line in _written(container)}
-    assert set(lines) == {r"team/ch\xfcrn.tar.gz", other.name}  # CloudWatch takes ASCII
+    assert set(lines) == {r"team/ch\xfcrn.tar.gz", NEVER_CALLED}  # CloudWatch takes ASCII
     told = lines[r"team/ch\xfcrn.tar.gz"]
     assert (told["Invocations"], told["Errors"], told["Loads"], told["Deaths"]) == (4, 1, 1, 0)
     assert min(told["LatencyMean"], told["StartTime"], told["Memory"]) > 0
     assert told["LoadTime"] > told["StartTime"]
-    assert lines[other.name]["Unloads"] == 1
+    assert (lines[NEVER_CALLED]["Loads"], lines[NEVER_CALLED]["Unloads"]) == (1, 1)
     directive = told["_aws"]["CloudWatchMetrics"][0]
     assert directive["Dimensions"] == [["TargetModel"]]
     assert {metric["Name"] for metric in directive["Metrics"]} <= set(told)
@@ -94,7 +94,7 @@ def test_model_that_is_gone_is_forgotten() -> None:
         metrics.flush({})
         metrics.heard({"model": "a", "event": "loaded", "ms": 1.0, "bytes": 5})
         metrics.flush({})
-    assert [(line["TargetModel"], line["Unloads"]) for line in written] == [("churn.tar.gz", 1), ("a", 0)]
+    assert [(line["TargetModel"], line["Unloads"]) for line in written] == [("churn.tar.gz", 1), (NEVER_CALLED, 0)]
 
 
 @given(st.lists(st.tuples(st.floats(), st.floats()), max_size=5), st.text())
@@ -107,7 +107,7 @@ def test_whatever_is_on_a_board_or_is_printed_the_line_is_one_of_numbers(cells: 
         metrics.named("a", name)
         metrics.heard({"model": "a", "event": "died"})
         metrics.ended("a", child)
-        metrics.flush({"a": [child]})
+        metrics.flush({})
     (line,) = written
     text = json.dumps(line, allow_nan=False)
     assert os.linesep not in text
@@ -122,6 +122,24 @@ def test_model_has_one_name_however_many_its_code_says() -> None:
             child.board.count(1, 0.1)
             metrics.flush({"a": [child]})
     assert [line["TargetModel"] for line in written] == ["churn.tar.gz"] * 2
+
+
+def test_names_under_which_nothing_was_ever_called_share_one_line() -> None:
+    """An endpoint may try to load an artifact again and again, each time under another name."""
+    with _metrics() as (metrics, written, _):
+        for number in range(3):
+            metrics.heard({"model": f"try-{number}", "event": "load_failed"})
+        metrics.flush({})
+    assert [(line["TargetModel"], line["LoadFailures"]) for line in written] == [(NEVER_CALLED, 3)]
+
+
+def test_load_is_told_under_the_name_that_the_first_request_brings() -> None:
+    with _metrics() as (metrics, written, child):
+        metrics.heard({"model": "a", "event": "loaded", "ms": 1.0, "bytes": 5})
+        metrics.flush({"a": [child]})
+        metrics.named("a", "churn.tar.gz")
+        metrics.flush({"a": [child]})
+    assert [(line["TargetModel"], line["Loads"]) for line in written] == [("churn.tar.gz", 1)]
 
 
 def test_requests_that_a_process_leaves_unanswered_are_errors() -> None:
