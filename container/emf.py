@@ -6,10 +6,10 @@ for the single models of a multi-model endpoint. CloudWatch Logs makes metrics o
 Flow: the log's lines about a model (`loaded`, `load_failed`, `died`) and the boards of its processes are added up,
 whichever front stands before them; each minute there is one line for each model of which there is news.
 
-A model is known by its TargetModel, which its process tells at the first request; until then its counts wait. Those that
-go without one, as what cannot be loaded does, share one line: an endpoint may give each try another name. Only where
-requests name no TargetModel is it the platform's opaque name. Invariant: a model has one TargetModel for as long as it is
-loaded. Its process runs a user's code, and each other name would be one more metric that CloudWatch charges for.
+A model is known by its TargetModel, which its process tells at the first request; until then its counts wait. Those
+that go without one, as what cannot be loaded does, share one line: an endpoint may give each try another name. Only
+where requests name no TargetModel is it the platform's opaque name. Invariant: a model has one TargetModel for as long
+as it is loaded. Its process runs a user's code, and each other name would be a metric more that CloudWatch charges for.
 """
 
 from __future__ import annotations
