@@ -72,6 +72,11 @@ class Hosted:
     def children(self) -> Sequence[Child]:
         return self._family.children
 
+    @property
+    def owes(self) -> bool:
+        """Whether somebody waits for an answer of it."""
+        return self.state in ("starting", "loading", "recovering") or any(child.owes for child in self._family.children)
+
     def refuse(self, reason: MedleyError) -> None:
         """The model will not be served. The front is told when it asks: before that it could not stand it."""
         self.refusal = self.refusal or reason
