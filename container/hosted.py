@@ -25,6 +25,7 @@ from container.connections import Connections, has_left, send
 from container.deaths import Deaths
 from container.door import Door
 from container.family import Family
+from container.loop import Action, attempt
 from container.watchdog import Watchdog
 from serving import frames
 from serving.errors import LoadTimeout, MedleyError, OutOfMemory
@@ -94,7 +95,7 @@ class Hosted:
             if last:
                 self.refuse(reason)
             else:
-                self._zygote.loop.after(_LOOK_AGAIN, lambda: self._zygote.after_deaths(lambda: self.start(last=True)))
+                self._after(_LOOK_AGAIN, lambda: self._zygote.after_deaths(lambda: self.start(last=True)))
             return
         if self.state != "starting":
             self._order_load()
@@ -130,7 +131,10 @@ class Hosted:
 
     def look(self) -> None:
         """The watchdog's."""
-        self._watchdog.look()
+        attempt(self._watchdog.look, self._fault)
+
+    def _after(self, seconds: float, action: Action) -> None:
+        self._zygote.loop.after(seconds, action, self._fault)
 
     def _fault(self, error: Exception) -> None:
         """Ours, and this model's alone: the others go on."""
@@ -207,7 +211,7 @@ class Hosted:
             child.measure()
         else:
             self._accept(child)
-            self._zygote.loop.after(_MEASURE_AFTER, child.measure)
+            self._after(_MEASURE_AFTER, child.measure)
 
     def _measured(self, child: Child, message: dict[str, Any]) -> None:
         """What the process really takes. One that is serving stays, whatever it takes: the next load will not fit."""
@@ -336,11 +340,11 @@ class Hosted:
         if seconds:
             self._told_broken = True
             self._door.broken(self, reason, seconds)
-        self._zygote.loop.after(seconds, self._retry)
+        self._after(seconds, self._retry)
 
     def _retry(self) -> None:
         if self.state == "broken" and self._family.children:
-            self._zygote.loop.after(_STILL_DYING, self._retry)
+            self._after(_STILL_DYING, self._retry)
         elif self.state == "broken":
             self._move("retry")
             self._opened = time.monotonic()
