@@ -156,6 +156,8 @@ def options_of(settings: Settings) -> Options:
 def preload(log: Log) -> None:
     """Imports what models will need, once for all of them. Raises what an import raises."""
     begin = time.perf_counter()
+    for name, why in frameworks.BROKEN.items():
+        log("ERROR", f"The framework {name} of an installed package is left out: it cannot be imported. {why}")
     for name, framework in frameworks.FRAMEWORKS.items():
         if not frameworks.is_installed(framework):
             log("DEBUG", f"{name} is not installed: its models will be refused.")

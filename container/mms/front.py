@@ -65,6 +65,8 @@ class Front:
         try:
             listen(self._settings).close()  # Java would say it two seconds later, in a stack trace
             self._zygote = self._start_zygote()
+            if self._stopping:
+                return 0
             self._java = self._start_java()
             return self._wait(self._zygote, self._java)
         except StartFailed as error:
@@ -83,10 +85,13 @@ class Front:
 
     def _start_zygote(self) -> subprocess.Popen[bytes]:
         zygote, said = start_zygote("container.mms.launchers", self._settings, self._environ, self._zygote_arguments)
-        if os.read(said, len(READY)) != READY:
-            zygote.wait()
-            raise StartFailed(NOT_IMPORTED)
         self._selector.register(said, selectors.EVENT_READ, DRAINED)
+        while not self._stopping:
+            if any(key.fd == said for key, _ in self._selector.select()):
+                if os.read(said, len(READY)) != READY:
+                    zygote.wait()
+                    raise StartFailed(NOT_IMPORTED)
+                break
         return zygote
 
     @property

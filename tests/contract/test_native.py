@@ -36,18 +36,6 @@ def strict(front: str) -> Iterator[Container]:
         yield container
 
 
-@pytest.fixture
-def bell(tmp_path: Path) -> Iterator[Bell]:
-    with Bell(tmp_path) as bell:
-        yield bell
-
-
-@pytest.fixture
-def gate(tmp_path: Path) -> Iterator[Gate]:
-    with Gate(tmp_path) as gate:
-        yield gate
-
-
 def status_line(answer: bytes) -> bytes:
     return answer.partition(b"\r\n")[0]
 
