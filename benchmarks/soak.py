@@ -8,6 +8,7 @@ with 1 where, after a tenth of the loads, any count has grown, or memory by more
 import argparse
 import json
 import os
+import signal
 import socket
 import sys
 import tempfile
@@ -29,6 +30,7 @@ def main() -> int:
     parser.add_argument("--loads", type=int, default=100_000)
     parser.add_argument("--front", choices=("native", "medley"), default="native", help="medley: multi-model-server")
     options = parser.parse_args()
+    signal.signal(signal.SIGTERM, lambda *_: sys.exit(143))  # the server goes too
     processes.adopt_orphans()
     table = Table(*COLUMNS)
     rows: list[tuple[float, ...]] = []

@@ -86,6 +86,11 @@ class Child:
         self.tell([connection.fileno()], do="serve", slot=slot)
         return slot
 
+    @property
+    def owes(self) -> bool:
+        """Whether it is within a request or an answer."""
+        return any(self.board.state(slot) != IDLE for slot in self.connections)
+
     def kill(self, reason: MedleyError | None = None) -> None:
         self.reason = self.reason or reason
         try:

@@ -21,10 +21,12 @@ from typing import TYPE_CHECKING, Any
 
 from container import endings
 from container.child import Child
-from container.connections import Connections, has_left, send
+from container.connections import Connections
 from container.deaths import Deaths
 from container.door import Door
 from container.family import Family
+from container.log import LoadLog
+from container.loop import Action, attempt
 from container.watchdog import Watchdog
 from serving import frames
 from serving.errors import LoadTimeout, MedleyError, OutOfMemory
@@ -55,23 +57,26 @@ class Hosted:
     def __init__(self, zygote: Zygote, door: Door, name: str, path: str) -> None:
         self.name, self.path = name, path
         self.state = "starting"
-        self.connections = Connections(zygote.loop, self._asked, self._front_left, self._fault)
         self.refusal: MedleyError | None = None
         self.deadline = 0.0  # of a load
         self.stackable = False  # requests of one command are predicted together
         self._zygote, self._door = zygote, door
         self._family = Family(zygote, name, path, self._heard, self._died, self._fault)
+        self.connections = Connections(zygote.loop, self._family, self._asked, self._fault)
         self._watchdog = Watchdog(self, zygote.settings, door)
         self._deaths = Deaths()
+        self._loads = LoadLog(zygote.log, name)
         self._told_broken = False
-        self._opened = time.monotonic()
-        self._load_ms = 0.0
-        self._loaded_ms: float | None = None  # of a load that the log does not know of yet
         zygote.models.add(self)
 
     @property
     def children(self) -> Sequence[Child]:
         return self._family.children
+
+    @property
+    def owes(self) -> bool:
+        """Whether somebody waits for an answer of it."""
+        return self.state in ("starting", "loading", "recovering") or any(child.owes for child in self._family.children)
 
     def refuse(self, reason: MedleyError) -> None:
         """The model will not be served. The front is told when it asks: before that it could not stand it."""
@@ -90,7 +95,7 @@ class Hosted:
             if last:
                 self.refuse(reason)
             else:
-                self._zygote.loop.after(_LOOK_AGAIN, lambda: self._zygote.after_deaths(lambda: self.start(last=True)))
+                self._after(_LOOK_AGAIN, lambda: self._zygote.after_deaths(lambda: self.start(last=True)))
             return
         if self.state != "starting":
             self._order_load()
@@ -105,10 +110,6 @@ class Hosted:
         self.state = "closed"
         self._zygote.models.discard(self)
         self.connections.close()
-        for child in self._family.children:
-            for connection in child.connections.values():
-                self.connections.hang_up(connection)
-            child.connections.clear()
         if self._family.children:
             self._zygote.dying.append(self)
         self._family.kill()
@@ -120,13 +121,12 @@ class Hosted:
             for child in children:
                 metrics.ended(self.name, child)
 
-    def front_is_leaving(self) -> bool:
-        """Whether the front has hung up on what it had, or has had nothing yet."""
-        return all(has_left(one) for child in self._family.children for one in child.connections.values())
-
     def look(self) -> None:
         """The watchdog's."""
-        self._watchdog.look()
+        attempt(self._watchdog.look, self._fault)
+
+    def _after(self, seconds: float, action: Action) -> None:
+        self._zygote.loop.after(seconds, action, self._fault)
 
     def _fault(self, error: Exception) -> None:
         """Ours, and this model's alone: the others go on."""
@@ -142,11 +142,11 @@ class Hosted:
     def _asked(self, connection: socket.socket, load: frames.Load) -> None:
         self._door.heard(self, load)
         if self.state == "ready" and not self._family.is_growing:
-            self._hand_over(connection, answer=True)
-        elif self.state in ("refused", "lost"):
-            self._answer_refusal(connection)
+            self.connections.serve(connection)
+        elif self.refusal and self.state in ("refused", "lost"):
+            self.connections.refuse(connection, self.refusal)
         else:
-            self.connections.waiting.append(connection)
+            self.connections.wait(connection)
             if self.state == "starting":
                 self._begin_loading()
 
@@ -170,20 +170,6 @@ class Hosted:
         if self.state in ("loading", "recovering") and self._family.children:
             self._family.order_load()
 
-    def _hand_over(self, connection: socket.socket, answer: bool) -> None:
-        try:
-            child = self._family.serve(connection)
-        except LookupError:
-            self.connections.hang_up(connection)
-            return
-        if answer:
-            send(connection, frames.loaded_answer(child.pid))
-
-    def _front_left(self, connection: socket.socket) -> None:
-        for child in self._family.children:
-            for slot in [slot for slot, held in child.connections.items() if held is connection]:
-                del child.connections[slot]
-
     # The processes' side.
 
     def _heard(self, child: Child, message: dict[str, Any]) -> None:
@@ -194,7 +180,7 @@ class Hosted:
         """The process has loaded the model, or was forked from one that has. It says how much it has touched, which is
         quick to know; only where that would be too much, it must measure before the front is answered."""
         if child is self._family.first:
-            self._load_ms = float(message["ms"])
+            self._loads.took(float(message["ms"]))
             self.stackable = bool(message["stackable"])
         child.bytes = max(0, int(message["bytes"]))
         try:
@@ -203,7 +189,7 @@ class Hosted:
             child.measure()
         else:
             self._accept(child)
-            self._zygote.loop.after(_MEASURE_AFTER, child.measure)
+            self._after(_MEASURE_AFTER, child.measure)
 
     def _measured(self, child: Child, message: dict[str, Any]) -> None:
         """What the process really takes. One that is serving stays, whatever it takes: the next load will not fit."""
@@ -216,7 +202,7 @@ class Hosted:
                 return
         if self.state in ("loading", "recovering"):
             self._accept(child)
-        self._log_loaded(child.bytes)
+        self._tell_loaded(child)
 
     def _accept(self, child: Child) -> None:
         """The process may serve."""
@@ -224,23 +210,14 @@ class Hosted:
         if child is self._family.first and self.state != "ready":
             self._move("ready")
             self._deaths.loaded()
-            self._loaded_ms = round((time.monotonic() - self._opened) * 1000, 3)
-            self._serve_waiting()
+            self._loads.ready()
+            self.connections.serve_waiting()
             if self._told_broken:
                 self._told_broken = False
                 self._door.mended(self)
         self._family.grow()
         if self.state == "ready" and not self._family.is_growing:
-            self._serve_waiting()
-
-    def _serve_waiting(self) -> None:
-        connections = self.connections
-        waiting, connections.waiting = connections.waiting, []
-        kept, connections.kept = connections.kept, []
-        for connection in waiting:
-            self._hand_over(connection, answer=True)
-        for connection in kept:
-            self._hand_over(connection, answer=False)
+            self.connections.serve_waiting()
 
     def _failed(self, _child: Child, message: dict[str, Any]) -> None:
         if self.state not in ("loading", "recovering"):
@@ -260,15 +237,15 @@ class Hosted:
                 self._zygote.dying.remove(self)
             return
         self._count(child)
-        self.connections.kept += self._settle_debts(child, reason)
+        self.connections.settle(child, reason, time.monotonic() - self._zygote.settings.predict_timeout)
         if self.state == "starting":
             self.refusal = self.refusal or reason
         elif self.state == "ready":
-            self._log_loaded(child.bytes)
+            self._tell_loaded(child)
             self._zygote.log("ERROR", str(reason), event="died", model=self.name, pid=child.pid)
             self._deaths.add(time.monotonic(), idle=not child.board.counts[0])
             if self._family.children:
-                self._serve_waiting()
+                self.connections.serve_waiting()
                 self._family.grow()
             else:
                 self._recover(reason)
@@ -278,29 +255,16 @@ class Hosted:
     def _recover(self, reason: MedleyError) -> None:
         """Another process at once, unless they die too often (deaths.py)."""
         self._move("die")
-        now = self._opened = time.monotonic()
-        if self._deaths.idle_for_ever or (self._door.keeps_broken and self._deaths.many_in_a_minute(now)):
+        too_many = self._door.keeps_broken and self._deaths.many_in_a_minute(time.monotonic())
+        if self._deaths.idle_for_ever or too_many:
             self._fail(reason)
         else:
             self._try_again()
 
     def _try_again(self) -> None:
+        self._loads.begin()
         self.deadline = time.monotonic() + self._zygote.settings.load_timeout
         self.start()
-
-    def _settle_debts(self, child: Child, reason: MedleyError) -> list[socket.socket]:
-        """Answers for a dead process; gives back the connections that can be used again and hangs up on the others."""
-        kept = []
-        overdue = time.monotonic() - self._zygote.settings.predict_timeout
-        for connection, owed in endings.debts(child, reason, overdue):
-            if owed:
-                send(connection, frames.refusal(owed.status, str(owed)))
-            kept.append(connection)
-        for connection in child.connections.values():
-            if connection not in kept:
-                self.connections.hang_up(connection)
-        child.connections.clear()
-        return kept
 
     # The ends of a life.
 
@@ -314,7 +278,7 @@ class Hosted:
         """The model cannot be had: for LOADs that wait, a bad answer; for a model that was there before, its end."""
         if (self.state, "fail") not in _MOVES:
             return  # it has failed already: this is its process's end
-        self._log_failed(reason)
+        self._loads.failed(reason)
         self._zygote.spare.prepare_soon()
         self._family.kill()
         if self.state == "recovering" and self._door.keeps_broken:
@@ -323,12 +287,10 @@ class Hosted:
         self._move("fail")
         self.refusal = reason
         if self.state == "refused":
-            self._answer_refusals()
+            self.connections.refuse_waiting(reason)
             self._door.refused(self)
             return
-        for connection in self.connections.kept:
-            self.connections.hang_up(connection)
-        self.connections.kept.clear()
+        self.connections.drop_kept()
         self._door.lost(self)
 
     def _break(self, reason: MedleyError) -> None:
@@ -338,39 +300,18 @@ class Hosted:
         if seconds:
             self._told_broken = True
             self._door.broken(self, reason, seconds)
-        self._zygote.loop.after(seconds, self._retry)
+        self._after(seconds, self._retry)
 
     def _retry(self) -> None:
         if self.state == "broken" and self._family.children:
-            self._zygote.loop.after(_STILL_DYING, self._retry)
+            self._after(_STILL_DYING, self._retry)
         elif self.state == "broken":
             self._move("retry")
-            self._opened = time.monotonic()
             self._try_again()
 
-    def _answer_refusals(self) -> None:
-        waiting, self.connections.waiting = self.connections.waiting, []
-        for connection in waiting:
-            self._answer_refusal(connection)
-
-    def _answer_refusal(self, connection: socket.socket) -> None:
-        assert self.refusal is not None
-        send(connection, frames.refusal(self.refusal.status, str(self.refusal)))
-        self.connections.refused.append(connection)
-
-    def _log_loaded(self, measured: int) -> None:
-        """One line for each load, with where its time went: until the process was ready, and in the load itself."""
-        self._door.loaded(self, measured)
-        if self._loaded_ms is None:
-            return
-        parts = {"start": round(self._loaded_ms - self._load_ms, 3), "load": self._load_ms}
-        fields = {"model": self.name, "bytes": measured, "ms": self._loaded_ms, "parts": parts}
-        self._zygote.log("INFO", "Model loaded.", event="loaded", **fields)
-        self._loaded_ms = None
-
-    def _log_failed(self, reason: MedleyError) -> None:
-        kind = type(reason).__name__
-        self._zygote.log("ERROR", str(reason), event="load_failed", model=self.name, status=reason.status, type=kind)
+    def _tell_loaded(self, child: Child) -> None:
+        self._door.loaded(self, child.bytes)
+        self._loads.loaded(child.bytes)
 
 
 _SAID: dict[str, Callable[[Hosted, Child, dict[str, Any]], None]] = {

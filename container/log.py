@@ -10,6 +10,8 @@ import time
 from collections.abc import Callable, Mapping
 from pathlib import Path
 
+from serving.errors import MedleyError
+
 LEVELS = {"DEBUG": 10, "INFO": 20, "WARN": 30, "ERROR": 40}
 _STDOUT = 1
 
@@ -42,3 +44,35 @@ class Log:
             data = data[os.write(_STDOUT, data) :]
         if self._lock is not None:
             fcntl.flock(self._lock, fcntl.LOCK_UN)
+
+
+class LoadLog:
+    """What the log says of one model's loads: one line each, with where the time went."""
+
+    def __init__(self, log: Log, model: str) -> None:
+        self._log, self._model = log, model
+        self._own_ms = 0.0
+        self._ready_ms: float | None = None  # of a load that the log does not know of yet
+        self.begin()
+
+    def begin(self) -> None:
+        self._begun = time.monotonic()
+
+    def took(self, milliseconds: float) -> None:
+        """As its process says; the rest went into having that process."""
+        self._own_ms = milliseconds
+
+    def ready(self) -> None:
+        self._ready_ms = round((time.monotonic() - self._begun) * 1000, 3)
+
+    def loaded(self, measured: int) -> None:
+        """Once for each load. measured: bytes."""
+        if self._ready_ms is not None:
+            parts = {"start": round(self._ready_ms - self._own_ms, 3), "load": self._own_ms}
+            fields = {"model": self._model, "bytes": measured, "ms": self._ready_ms, "parts": parts}
+            self._log("INFO", "Model loaded.", event="loaded", **fields)
+            self._ready_ms = None
+
+    def failed(self, reason: MedleyError) -> None:
+        kind = type(reason).__name__
+        self._log("ERROR", str(reason), event="load_failed", model=self._model, status=reason.status, type=kind)

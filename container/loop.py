@@ -8,6 +8,7 @@ from collections.abc import Callable
 
 Handler = Callable[[int], None]
 Fault = Callable[[Exception], None]
+Action = Callable[[], None]
 
 
 class Loop:
@@ -17,7 +18,7 @@ class Loop:
         self._poll = select.epoll()
         self._handlers: dict[int, Handler] = {}
         self._faults: dict[int, Fault] = {}
-        self._timers: list[tuple[float, int, Callable[[], None]]] = []
+        self._timers: list[tuple[float, int, Action, Fault | None]] = []
         self._order = itertools.count()
         self._stopped = False
 
@@ -37,8 +38,9 @@ class Loop:
         if self._handlers.pop(descriptor, None):
             self._poll.unregister(descriptor)
 
-    def after(self, seconds: float, action: Callable[[], None]) -> None:
-        heapq.heappush(self._timers, (time.monotonic() + seconds, next(self._order), action))
+    def after(self, seconds: float, action: Action, fault: Fault | None = None) -> None:
+        """`fault`: as for `watch`."""
+        heapq.heappush(self._timers, (time.monotonic() + seconds, next(self._order), action, fault))
 
     def run(self) -> None:
         """Until `stop`."""
@@ -52,17 +54,28 @@ class Loop:
                 if handler and self._handlers.get(descriptor) is handler:
                     self._call(handler, descriptor, events)
             while self._timers and self._timers[0][0] <= time.monotonic():
-                heapq.heappop(self._timers)[2]()
+                *_, action, owner = heapq.heappop(self._timers)
+                attempt(action, owner)
 
     def _call(self, handler: Handler, descriptor: int, events: int) -> None:
-        fault = self._faults.get(descriptor)
-        try:
-            handler(events)
-        except Exception as error:
-            if fault is None:
-                raise
+        owner = self._faults.get(descriptor)
+
+        def forget_it(error: Exception) -> None:
             self.forget(descriptor)
-            fault(error)
+            if owner:
+                owner(error)
+
+        attempt(lambda: handler(events), forget_it if owner else None)
 
     def stop(self) -> None:
         self._stopped = True
+
+
+def attempt(action: Action, fault: Fault | None) -> None:
+    """What the action should never have raised goes to its owner, where it has one: the others' work goes on."""
+    try:
+        action()
+    except Exception as error:
+        if fault is None:
+            raise
+        fault(error)

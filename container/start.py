@@ -11,6 +11,8 @@ from container.confine import die_with_parent
 from container.settings import Settings
 
 READY = b"ready"
+DRAIN, DRAINED = b"drain", b"drained"
+ENDING = "The container is to end: calls in flight are answered first."
 NOT_IMPORTED = "The frameworks could not be imported: see the lines above."
 _CREDENTIALS = re.compile(r"AWS_(?!REGION$|DEFAULT_REGION$)")
 _ONE_THREAD = {"OMP_NUM_THREADS": "1", "OPENBLAS_NUM_THREADS": "1", "MKL_NUM_THREADS": "1"}  # T13
@@ -48,9 +50,10 @@ def start_zygote(
     descriptors: Sequence[int] = (),
 ) -> tuple[subprocess.Popen[bytes], int]:
     """Starts `python -m module READY ARGUMENTS`, which calls zygote.main. The process, and a descriptor that says
-    READY and closes when the frameworks are imported; only the end comes where they cannot be.
+    READY when the frameworks are imported; only the end comes where they cannot be.
 
-    environ: see `environment`. descriptors: of ours, for it to inherit. The end of its stdin is the order to stop.
+    environ: see `environment`. descriptors: of ours, for it to inherit. Told DRAIN on its stdin, it says DRAINED when
+    no model owes an answer. The end of its stdin is the order to stop.
     """
     readable, ready = os.pipe()
     zygote = subprocess.Popen(

@@ -49,7 +49,7 @@ class Watchdog:
 
     def _is_abandoned(self) -> bool:
         """Whether the front has had no connection to it for long."""
-        if self._hosted.connections.any or any(child.connections for child in self._hosted.children):
+        if self._hosted.connections.any:
             self._seen = time.monotonic()
         return time.monotonic() - self._seen > _ABANDONED
 

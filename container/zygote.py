@@ -34,6 +34,7 @@ from container.memory import Budget, killed_for_memory, limit_for_models
 from container.orphans import end_all, sweep
 from container.settings import Settings
 from container.spare import Spare
+from container.start import DRAINED, READY
 from serving import frameworks, usercode
 from serving.board import Board
 from serving.errors import MedleyError
@@ -42,6 +43,7 @@ from serving.process import ModelProcess, Process
 
 SOURCE_ROOT = Path(__file__).resolve().parent.parent
 _TICK = 0.25  # seconds between looks at the boards
+_DRAIN_TICK = 0.05  # the same, when the container is to end
 _OWN_PART = 320 << 20  # bytes, beside the front's: this process and its copies of pages, the supervisor, slack
 
 
@@ -116,6 +118,21 @@ class Zygote:
                 "interpreter, or this process may not change uids.",
             )
 
+    def obey(self, order: bytes, said: int) -> None:
+        """What the front says on our stdin. said: the descriptor to answer on."""
+        if order:
+            self._say_when_drained(said)
+        else:
+            self.loop.stop()
+
+    def _say_when_drained(self, said: int, looks: int = 0) -> None:
+        """Nobody may owe an answer twice in a row: what the front holds between two steps of its own is not seen."""
+        looks = 0 if any(hosted.owes for hosted in self.models) else looks + 1
+        if looks < 2:
+            self.loop.after(_DRAIN_TICK, lambda: self._say_when_drained(said, looks))
+        else:
+            os.write(said, DRAINED)
+
     def tick(self) -> None:
         """Looks at every model, and again after a while."""
         self.loop.after(_TICK, self.tick)
@@ -139,6 +156,8 @@ def options_of(settings: Settings) -> Options:
 def preload(log: Log) -> None:
     """Imports what models will need, once for all of them. Raises what an import raises."""
     begin = time.perf_counter()
+    for name, why in frameworks.BROKEN.items():
+        log("ERROR", f"The framework {name} of an installed package is left out: it cannot be imported. {why}")
     for name, framework in frameworks.FRAMEWORKS.items():
         if not frameworks.is_installed(framework):
             log("DEBUG", f"{name} is not installed: its models will be refused.")
@@ -174,11 +193,10 @@ def main(ready: int, front_bytes: int, lock: Path, enter: Callable[[Zygote], Ent
     signal.signal(signal.SIGINT, signal.SIG_IGN)
     become_reaper()
     entrance = enter(zygote)
-    zygote.loop.watch(0, lambda _events: zygote.loop.stop())
+    zygote.loop.watch(0, lambda _events: zygote.obey(os.read(0, 512), ready))
     zygote.tick()
     zygote.spare.prepare_soon()
-    os.write(ready, b"ready")
-    os.close(ready)
+    os.write(ready, READY)
     zygote.loop.run()
     entrance.close()
     for hosted in list(zygote.models):

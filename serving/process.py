@@ -53,6 +53,7 @@ class ModelProcess:
 
     def __init__(self, control: socket.socket, board: Board, inherited: Process) -> None:
         self._control, self._board, self._inherited = control, board, inherited
+        self._pid = os.getpid()
         self._connections: dict[int, _Connection] = {}
         self._handler: handler.Handler | None = None
         self._is_named = False
@@ -114,7 +115,9 @@ class ModelProcess:
             usercode.make_room(folder, options.submit_directory, inherited.source_root, inherited.modules)
             _limit_memory(memory)
             self._handler = handler.Handler(name, folder, options)
+            self._end_copy()
         except BaseException as error:  # noqa: BLE001  whatever users' code raises, SystemExit too, is a failed load
+            self._end_copy()
             if not isinstance(error, MedleyError):
                 output.record_error(error, "The model could not be loaded.")
             reason = usercode.explain(error, folder)
@@ -180,7 +183,9 @@ class ModelProcess:
             self._board.mark(connection.slot, PREDICTING)
         self._introduce(batch[0])
         output.current(batch[0].id, batch[0].headers.get("x-amzn-sagemaker-target-model", ""))
-        responses = self._within_limit(batch, batcher.respond(model, batch, refuse))
+        answered = batcher.respond(model, batch, refuse)
+        self._end_copy()
+        responses = self._within_limit(batch, answered)
         output.end()
         self._board.answered(len(batch), sum(response.status >= 400 for response in responses))
         unsent = iter(responses)
@@ -194,6 +199,12 @@ class ModelProcess:
         if not self._is_named and may_be_named(target_model):
             self._is_named = True
             self._say(say="named", target_model=target_model)
+
+    def _end_copy(self) -> None:
+        """A user's code has forked, and its child has come back to us: two would read from, and answer on, each
+        connection."""
+        if os.getpid() != self._pid:
+            os._exit(0)
 
     def _within_limit(self, batch: list[Request], responses: list[Response]) -> list[Response]:
         limit = self._inherited.options.body_limit

@@ -1,11 +1,13 @@
-"""The two fronts: what the contract and the hostile tests run on, each of them in turn."""
+"""The two fronts, which the contract and the hostile tests run on in turn; and what tells a test where a model is."""
 
 from collections.abc import Iterator
+from pathlib import Path
 
 import pytest
 
 from container.settings import FRONTS
 from tests.container import Container
+from tests.hostile.rig import Bell, Gate
 
 
 @pytest.fixture(scope="session", params=FRONTS)
@@ -14,6 +16,20 @@ def front(request: pytest.FixtureRequest) -> Iterator[str]:
     before, Container.front = Container.front, request.param
     yield request.param
     Container.front = before
+
+
+@pytest.fixture
+def bell(tmp_path: Path) -> Iterator[Bell]:
+    """What a model's source can ring."""
+    with Bell(tmp_path) as bell:
+        yield bell
+
+
+@pytest.fixture
+def gate(tmp_path: Path) -> Iterator[Gate]:
+    """What a model's source can wait at."""
+    with Gate(tmp_path) as gate:
+        yield gate
 
 
 @pytest.hookimpl(tryfirst=True)  # before pytest-xdist reads its groups

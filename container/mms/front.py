@@ -1,12 +1,13 @@
 """The first front: multi-model-server's Java before the zygote. Starts both, passes signals on, ends with either.
 
-    zygote first, Java when it is ready (L1)          SIGTERM -> Java ends, then the zygote's stdin is closed
+    zygote first, Java when it is ready (L1)          SIGTERM -> calls in flight end, Java ends, then the zygote
     neither sees the AWS credentials                  either one's end is ours: non-zero
 
 A private folder holds the config, the launchers' names, the fifo and the sockets, and goes with us. Its path is short:
 a Unix socket's is at most 107 bytes (L11).
 """
 
+import math
 import os
 import re
 import selectors
@@ -24,9 +25,20 @@ from container.log import LEVELS, Log
 from container.mms import config
 from container.orphans import end_all
 from container.settings import Settings
-from container.start import NOT_IMPORTED, READY, StartFailed, environment, listen, start_zygote, wait_or_kill
+from container.start import (
+    DRAIN,
+    DRAINED,
+    ENDING,
+    NOT_IMPORTED,
+    READY,
+    StartFailed,
+    environment,
+    listen,
+    start_zygote,
+    wait_or_kill,
+)
 
-_STOP_JAVA, _STOP_ZYGOTE = 7.0, 2.0  # seconds; all must be gone within 10
+_DRAIN, _STOP_JAVA, _STOP_ZYGOTE = 4.0, 3.0, 2.0  # seconds; all must be gone within 10
 _LOG4J_GRUMBLE = "WARNING: sun.reflect.Reflection.getCallerClass"  # its log library, on any Java since 9
 _LONGEST_FOLDER = 60  # characters
 _LINE = re.compile(r"(DEBUG|INFO|WARN|ERROR|FATAL) (.*)")
@@ -53,6 +65,8 @@ class Front:
         try:
             listen(self._settings).close()  # Java would say it two seconds later, in a stack trace
             self._zygote = self._start_zygote()
+            if self._stopping:
+                return 0
             self._java = self._start_java()
             return self._wait(self._zygote, self._java)
         except StartFailed as error:
@@ -70,11 +84,14 @@ class Front:
         self._selector.register(self._signals, selectors.EVENT_READ)
 
     def _start_zygote(self) -> subprocess.Popen[bytes]:
-        zygote, ready = start_zygote("container.mms.launchers", self._settings, self._environ, self._zygote_arguments)
-        with os.fdopen(ready, "rb") as said:
-            if said.read() != READY:
-                zygote.wait()
-                raise StartFailed(NOT_IMPORTED)
+        zygote, said = start_zygote("container.mms.launchers", self._settings, self._environ, self._zygote_arguments)
+        self._selector.register(said, selectors.EVENT_READ, DRAINED)
+        while not self._stopping:
+            if any(key.fd == said for key, _ in self._selector.select()):
+                if os.read(said, len(READY)) != READY:
+                    zygote.wait()
+                    raise StartFailed(NOT_IMPORTED)
+                break
         return zygote
 
     @property
@@ -109,20 +126,36 @@ class Front:
         return java
 
     def _wait(self, zygote: subprocess.Popen[bytes], java: subprocess.Popen[bytes]) -> int:
-        """Until a signal comes (0) or a process ends (1)."""
-        ends = {os.pidfd_open(zygote.pid): "zygote", os.pidfd_open(java.pid): "multi-model-server"}
-        for pidfd in ends:
-            self._selector.register(pidfd, selectors.EVENT_READ)
-        while not self._stopping:
-            for key, _ in self._selector.select():
-                if key.fd in ends:
-                    self._log("ERROR", f"The {ends[key.fd]} has ended: so does the container.")
+        """Until a signal has come and nobody waits for an answer, or not for longer (0); a process has ended (1)."""
+        for process, name in ((zygote, "zygote"), (java, "multi-model-server")):
+            self._selector.register(os.pidfd_open(process.pid), selectors.EVENT_READ, name)
+        end = math.inf
+        while time.monotonic() < end:
+            if self._stopping and end == math.inf:
+                end = time.monotonic() + _DRAIN
+                self._log("INFO", ENDING, event="ending")
+                self._tell_zygote(DRAIN)
+            for key, _ in self._selector.select(None if end == math.inf else max(0.0, end - time.monotonic())):
+                if key.data == DRAINED:
+                    if os.read(key.fd, len(DRAINED)):
+                        return 0
+                elif key.data:
+                    self._log("ERROR", f"The {key.data} has ended: so does the container.")
                     return 1
-                if key.fd == self._signals:
+                elif key.fd == self._signals:
                     os.read(self._signals, 512)
                 else:
                     self._pass_on(java.stdout)
         return 0
+
+    def _tell_zygote(self, order: bytes) -> None:
+        assert self._zygote is not None
+        assert self._zygote.stdin is not None
+        try:
+            self._zygote.stdin.write(order)
+            self._zygote.stdin.flush()
+        except BrokenPipeError:
+            pass  # its pidfd tells
 
     def _pass_on(self, stdout: IO[bytes] | None) -> None:
         """What Java prints, as lines of the log."""

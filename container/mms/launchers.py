@@ -127,7 +127,7 @@ class Launchers:
     def _close_ended(self, hosted: Hosted, looks: int) -> None:
         """To unload, multi-model-server hangs up and then ends the launcher: one that has not hung up a while later did
         not end it, and must be told."""
-        leaving = hosted.front_is_leaving()
+        leaving = hosted.connections.front_is_leaving
         if not leaving and looks:
             self._zygote.loop.after(_A_MOMENT, lambda: self._close_ended(hosted, looks - 1))
             return

@@ -24,7 +24,7 @@ from container.native.edge import Patience, edge
 from container.native.numbers import Numbers
 from container.native.workers import Limits
 from container.settings import Settings
-from container.start import NOT_IMPORTED, READY
+from container.start import ENDING, NOT_IMPORTED, READY
 from serving.errors import MedleyError
 
 _GRACE = 7.0  # seconds for requests under way; all must be gone within 10
@@ -84,6 +84,8 @@ class Server:
         return self._status
 
     def _stop(self) -> None:
+        if not self._server.should_exit:
+            self._log("INFO", ENDING, event="ending")
         self._why_not = "The container is ending."
         self._server.should_exit = True
 
@@ -106,11 +108,12 @@ class Server:
 
     def _hear_ready(self, catalog: Catalog) -> None:
         asyncio.get_running_loop().remove_reader(self._ready)
-        with os.fdopen(self._ready, "rb") as said:
-            if said.read() != READY:
-                self._log("ERROR", NOT_IMPORTED)
-                self._fail(NOT_IMPORTED)
-                return
+        said = os.read(self._ready, len(READY))
+        os.close(self._ready)
+        if said != READY:
+            self._log("ERROR", NOT_IMPORTED)
+            self._fail(NOT_IMPORTED)
+            return
         if self._settings.multi_model:
             self._why_not = None
         else:

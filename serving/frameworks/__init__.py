@@ -52,12 +52,22 @@ class Framework(Protocol):
 def _table() -> dict[str, Framework]:
     """Ours, then others', then scikit-learn, which takes what nobody else does."""
     ours: list[Framework] = [xgboost, lightgbm, catboost, onnx, torchscript, skops]
-    others: list[Framework] = [point.load() for point in importlib.metadata.entry_points(group=ENTRY_POINTS)]
     last: list[Framework] = [sklearn]
-    return {framework.NAME: framework for framework in ours + others + last}
+    return {framework.NAME: framework for framework in ours + _others() + last}
+
+
+def _others() -> list[Framework]:
+    found = []
+    for point in importlib.metadata.entry_points(group=ENTRY_POINTS):
+        try:
+            found.append(point.load())
+        except Exception as error:  # noqa: BLE001  others' code may raise anything; ours serves without it
+            BROKEN[point.name] = f"{type(error).__name__}: {error}"
+    return found
 
 
 ENTRY_POINTS = "medley.frameworks"
+BROKEN: dict[str, str] = {}  # others' frameworks that cannot be imported, and why
 FRAMEWORKS: dict[str, Framework] = _table()
 EXTRAS = frozenset({"lightgbm", "catboost", "onnx", "torchscript", "skops"})  # pip install 'medley[NAME]'
 

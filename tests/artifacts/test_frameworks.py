@@ -19,6 +19,7 @@ from sklearn.datasets import load_wine
 from serving.errors import BadInput, InvalidModel
 from serving.frames import Request
 from serving.handler import Handler, Options
+from tests.container import ECHO, Container
 
 ROWS, LABELS = load_wine(return_X_y=True)
 COLORS = pd.DataFrame({"color": ["red", "green", "blue"] * 20, "x": np.arange(60.0)})
@@ -70,11 +71,8 @@ def test_a_framework_that_is_not_installed_is_named_with_its_extra(
 
 
 def test_an_installed_package_adds_a_framework(tmp_path: Path) -> None:
-    site = tmp_path / "site"
-    (site / "churnlib-1.0.dist-info").mkdir(parents=True)
-    (site / "churnlib-1.0.dist-info" / "METADATA").write_text("Metadata-Version: 2.1\nName: churnlib\nVersion: 1.0\n")
-    (site / "churnlib-1.0.dist-info" / "entry_points.txt").write_text("[medley.frameworks]\nchurn = churnlib\n")
-    (site / "churnlib.py").write_text(
+    site = _installed(
+        tmp_path,
         "import numpy as np\nfrom serving.signature import Signature\n"
         "NAME, LIBRARY, DISTRIBUTIONS = 'churn', 'churnlib', ('churnlib',)\n"
         "METHODS, PRELOAD, READS_OLDER = ('predict',), ('churnlib',), True\n"
@@ -87,7 +85,7 @@ def test_an_installed_package_adds_a_framework(tmp_path: Path) -> None:
         "def methods(model): return METHODS\n"
         "def check_method(model, method): pass\n"
         "def input_fn(data): return data\n"
-        "def predict_fn(data, model, method=None): return np.asarray(data).sum(axis=1)\n"
+        "def predict_fn(data, model, method=None): return np.asarray(data).sum(axis=1)\n",
     )
     (tmp_path / "model").mkdir()
     (tmp_path / "model" / "a.churn").write_text("1")
@@ -103,6 +101,27 @@ def test_an_installed_package_adds_a_framework(tmp_path: Path) -> None:
     words = [sys.executable, "-c", code, site, tmp_path / "model"]
     done = subprocess.run(words, capture_output=True, text=True)
     assert done.stdout.strip() == "[3.0]", done.stderr
+
+
+def test_an_installed_package_that_cannot_be_imported_is_left_out_and_the_others_serve(tmp_path: Path) -> None:
+    site = _installed(tmp_path, "import churn_is_not_there")
+    with Container(tmp_path, PYTHONPATH=str(site)) as container:
+        container.put("echo", {"code/inference.py": ECHO})
+        assert container.load("echo").status == 200
+        line = container.line(lambda line: "churn" in line.get("message", ""))
+    assert line["level"] == "ERROR"
+    assert "left out" in line["message"]
+    assert "No module named 'churn_is_not_there'" in line["message"]
+
+
+def _installed(folder: Path, source: str) -> Path:
+    """A folder for sys.path, with a package that offers the framework `churn`."""
+    site = folder / "site"
+    (site / "churnlib-1.0.dist-info").mkdir(parents=True)
+    (site / "churnlib-1.0.dist-info" / "METADATA").write_text("Metadata-Version: 2.1\nName: churnlib\nVersion: 1.0\n")
+    (site / "churnlib-1.0.dist-info" / "entry_points.txt").write_text("[medley.frameworks]\nchurn = churnlib\n")
+    (site / "churnlib.py").write_text(source)
+    return site
 
 
 # LightGBM.

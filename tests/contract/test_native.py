@@ -15,7 +15,7 @@ import pytest
 from tests.container import ECHO, PATIENCE, Answer, Container, gone, until
 from tests.hostile.rig import Bell, Calling, Gate, code, raw, read_to_end
 
-from .rig import Serve, running
+from .rig import Serve, running, serve_in
 
 pytestmark = pytest.mark.only_front("native")
 QUICK = "if data == 'quick': return 'done', 'text/plain'\n"
@@ -36,20 +36,25 @@ def strict(front: str) -> Iterator[Container]:
         yield container
 
 
-@pytest.fixture
-def bell(tmp_path: Path) -> Iterator[Bell]:
-    with Bell(tmp_path) as bell:
-        yield bell
-
-
-@pytest.fixture
-def gate(tmp_path: Path) -> Iterator[Gate]:
-    with Gate(tmp_path) as gate:
-        yield gate
-
-
 def status_line(answer: bytes) -> bytes:
     return answer.partition(b"\r\n")[0]
+
+
+def test_bodies_that_are_still_coming_count_among_those_that_are_held() -> None:
+    with running(MEDLEY_BODY_LIMIT="1m") as container, ExitStack() as stack:
+        served = serve_in(container, ECHO)
+        assert served.invoke(b"x" * (1 << 20)).status == 200
+        half = f"POST /models/{served.name}/invoke HTTP/1.1\r\nHost: x\r\nContent-Length: {1 << 20}\r\n\r\n".encode()
+        halves = [stack.enter_context(raw(container, half + b"x" * (1 << 19))) for _ in range(16)]
+
+        def answers(status: int) -> bool:
+            answer = served.invoke(b"x" * (1 << 20))
+            return answer.status == status and (status == 200 or "retry-after" in answer.headers)
+
+        until(lambda: answers(503), "a refusal")
+        halves.pop().close()
+        halves.pop().close()
+        until(lambda: answers(200), "room")
 
 
 # Loads and unloads.

@@ -2,13 +2,12 @@
 
 from collections.abc import Iterator
 from contextlib import ExitStack
-from pathlib import Path
 
 import pytest
 
 from tests.container import ECHO, Container
 
-from .rig import NEIGHBOUR, Bell, Gate
+from .rig import NEIGHBOUR
 
 
 class _Shared:
@@ -53,18 +52,6 @@ def container(_shared: _Shared) -> Iterator[Container]:
         for name in container.models():
             if name != NEIGHBOUR:
                 container.unload(name)
-
-
-@pytest.fixture
-def bell(tmp_path: Path) -> Iterator[Bell]:
-    with Bell(tmp_path) as bell:
-        yield bell
-
-
-@pytest.fixture
-def gate(tmp_path: Path) -> Iterator[Gate]:
-    with Gate(tmp_path) as gate:
-        yield gate
 
 
 @pytest.fixture(scope="session", autouse=True)

@@ -6,6 +6,7 @@ import signal
 import threading
 import time
 from collections.abc import Callable, Iterator
+from concurrent.futures import ThreadPoolExecutor
 from contextlib import ExitStack
 from pathlib import Path
 
@@ -13,7 +14,7 @@ import pytest
 
 from tests.container import ECHO, PATIENCE, Answer, Container, cmdline, gone
 
-from .rig import Bell, code, until
+from .rig import Bell, Gate, code, until
 
 ALL_GONE = 10.0  # seconds: what the container promises after SIGTERM
 MODELS = ("a", "b", "c")
@@ -155,6 +156,26 @@ def test_signal_while_a_model_is_busy_ends_all_within_ten_seconds(
         assert container.process.wait(ALL_GONE) == 0
         assert survivors(everything) == []
         assert list(scratch.iterdir()) == []
+
+
+def test_sigterm_lets_calls_in_flight_end(tmp_path: Path, bell: Bell, gate: Gate) -> None:
+    with Container(tmp_path) as container, ThreadPoolExecutor() as threads:
+        for name, source in (
+            ("predicts", code(f"{bell.ring}\n{gate.wait}\nreturn data, content_type")),
+            ("loads", code(load=f"{gate.wait}\nreturn 1")),
+        ):
+            container.put(name, source)
+        assert container.load("predicts").status == 200
+        loading = threads.submit(container.load, "loads")
+        predicting = threads.submit(container.invoke, "predicts", b"whole")
+        bell.wait()
+        until(lambda: len(container.model_processes) == 2, "a process that loads")
+        container.process.send_signal(signal.SIGTERM)
+        container.wait_for_event("ending")
+        gate.open(2)
+        assert loading.result().status == 200
+        assert predicting.result().body == b"whole"
+        assert container.process.wait(ALL_GONE) == 0
 
 
 def test_sigterm_while_the_frameworks_are_imported_ends_all_within_ten_seconds(tmp_path: Path, scratch: Path) -> None:

@@ -122,21 +122,19 @@ def test_unloading_a_model_that_hangs_ends_it_at_once(limited: Container, bell: 
     assert limited.invoke("busy").status == 404
 
 
+def _load_hot(container: Container, name: str, source: str, bell: Bell, gate: Gate) -> None:
+    """A model that is held by `hold`, with all the connections that it may have."""
+    hold = f"if data == 'hold':\n    {bell.ring}\n    {gate.wait}"
+    container.put(name, code(f"{hold}\n{source}\nreturn 'done', 'text/plain'"))
+    assert container.load(name).status == 200
+    make_hot(container, name, bell, gate)
+
+
 def test_requests_that_waited_behind_one_that_hangs_are_not_said_to_have_hung(
     limited: Container, bell: Bell, gate: Gate
 ) -> None:
     """The first call holds the process until the others have come in: they are what it finds when it falls idle."""
-    words = f"""
-    if data == 'hold':
-        {bell.ring}
-        {gate.wait}
-    if data == 'hang':
-        signal.pause()
-    return 'done', 'text/plain'
-    """
-    limited.put("hot", code(words))
-    assert limited.load("hot").status == 200
-    make_hot(limited, "hot", bell, gate)
+    _load_hot(limited, "hot", "if data == 'hang': signal.pause()", bell, gate)
     with neighbours(limited) as good:
         first = Calling(limited, "hot", b"hold")
         bell.wait()
@@ -156,17 +154,7 @@ def test_requests_that_wait_their_turn_at_a_slow_model_are_not_taken_for_hanging
     limited: Container, bell: Bell, gate: Gate
 ) -> None:
     """Each takes a third of the limit; together they take more than twice the limit."""
-    words = f"""
-    if data == 'hold':
-        {bell.ring}
-        {gate.wait}
-    if data == 'slow':
-        threading.Event().wait({LIMIT / 3})
-    return 'done', 'text/plain'
-    """
-    limited.put("slow", code(words))
-    assert limited.load("slow").status == 200
-    make_hot(limited, "slow", bell, gate)
+    _load_hot(limited, "slow", f"if data == 'slow': threading.Event().wait({LIMIT / 3})", bell, gate)
     answers = together([lambda: limited.invoke("slow", b"slow")] * CLIENTS)
     assert {answer.status for answer in answers} == {200}
     assert limited.unload("slow").status == 200

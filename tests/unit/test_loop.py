@@ -30,6 +30,15 @@ def test_fault_of_one_handler_is_its_owners_and_the_loop_goes_on() -> None:
     assert isinstance(fault, ZeroDivisionError)
 
 
+def test_fault_of_a_timer_is_its_owners_and_the_loop_goes_on() -> None:
+    loop, faults = Loop(), []
+    loop.after(0.0, lambda: 1 // 0, fault=faults.append)
+    loop.after(0.0, loop.stop)
+    loop.run()
+    (fault,) = faults
+    assert isinstance(fault, ZeroDivisionError)
+
+
 def test_fault_that_is_nobodys_ends_the_loop() -> None:
     loop = Loop()
     readable, writable = os.pipe()
