@@ -40,6 +40,7 @@ class Child:
     top: int = 0  # slots from here on have never been used
     seen: tuple[int, float] = (0, 0.0)  # of the board's counts: by the watchdog
     counted: tuple[int, float] = (0, 0.0)  # and by the metrics
+    counted_errors: int = 0
 
     def become(self, number: int, must_read: Iterable[str]) -> None:
         """Tells a process that was forked which one it is. must_read: paths without which it could not work."""

@@ -30,6 +30,7 @@ from container.loop import Action, attempt
 from container.watchdog import Watchdog
 from serving import frames
 from serving.errors import LoadTimeout, MedleyError, OutOfMemory
+from serving.names import may_be_named
 
 if TYPE_CHECKING:
     from container.zygote import Zygote
@@ -118,7 +119,7 @@ class Hosted:
         """Before what they have on their boards is gone."""
         if metrics := self._zygote.metrics:
             for child in children:
-                metrics.look(self.name, child)
+                metrics.ended(self.name, child)
 
     def look(self) -> None:
         """The watchdog's."""
@@ -223,6 +224,12 @@ class Hosted:
             raise ValueError("a model that does not load cannot fail to")
         self._fail(endings.of_process(int(message["status"]), str(message["message"])))
 
+    def _named(self, _child: Child, message: dict[str, Any]) -> None:
+        if not may_be_named(message["target_model"]):
+            raise ValueError("no model has such a name")
+        if self._zygote.metrics:
+            self._zygote.metrics.named(self.name, message["target_model"])
+
     def _died(self, child: Child, reason: MedleyError) -> None:
         """Whom it owed an answer gets one; who waited idle waits for the next process (L3)."""
         if self.state == "closed":
@@ -311,4 +318,5 @@ _SAID: dict[str, Callable[[Hosted, Child, dict[str, Any]], None]] = {
     "ready": Hosted._ready,
     "measured": Hosted._measured,
     "failed": Hosted._failed,
+    "named": Hosted._named,
 }

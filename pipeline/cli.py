@@ -1,6 +1,5 @@
 """The `medley` command. Each subcommand parses its words and hands over; what it does is in a module of its own."""
 
-import os
 from pathlib import Path
 from typing import Annotated
 
@@ -27,10 +26,9 @@ _PASSED_ON = {"allow_extra_args": True, "ignore_unknown_options": True, "help_op
 @app.command(context_settings=_PASSED_ON)
 def serve(context: typer.Context) -> None:
     """Serve a folder or S3 prefix of models as SageMaker would: boto3's invoke_endpoint works against it."""
-    from pipeline import local
+    from pipeline import serve_command
 
-    words = local.command(context.args)
-    os.execv(words[0], words)  # noqa: S606  signals and the exit status are the endpoint's own
+    serve_command.run(context.args)
 
 
 @app.command()

@@ -20,8 +20,8 @@ import time
 
 SLOTS = 64
 IDLE, READING, WAITING, PREDICTING, WRITING = 0.0, 1.0, 2.0, 3.0, 4.0
-_REQUESTS, _BUSY = 2 * SLOTS, 2 * SLOTS + 1
-_BYTES = (2 * SLOTS + 2) * 8
+_REQUESTS, _BUSY, _ANSWERED, _ERRORS = range(2 * SLOTS, 2 * SLOTS + 4)
+_BYTES = (2 * SLOTS + 4) * 8
 
 
 class Board:
@@ -53,6 +53,17 @@ class Board:
         """Requests so far, and the seconds they took. (A user's code could write anything there.)"""
         counts = self._cells[_REQUESTS], self._cells[_BUSY]
         return (int(counts[0]), counts[1]) if all(map(math.isfinite, counts)) else (0, 0.0)
+
+    def answered(self, requests: int, errors: int) -> None:
+        """So many more requests have an answer, `errors` of them of a status from 400 up."""
+        self._cells[_ANSWERED] += requests
+        self._cells[_ERRORS] += errors
+
+    @property
+    def outcomes(self) -> tuple[int, int]:
+        """Requests that have an answer, and those of them whose answer is an error. (As above.)"""
+        outcomes = self._cells[_ANSWERED], self._cells[_ERRORS]
+        return (int(outcomes[0]), int(outcomes[1])) if all(map(math.isfinite, outcomes)) else (0, 0)
 
     def close(self) -> None:
         self._cells.release()

@@ -1,7 +1,7 @@
 """The model process: one forked child that holds one model, from its load to its end.
 
     control    a SEQPACKET socket from the zygote; its end is ours. In: load, serve (with a connection), fork, measure.
-               Out: ready, failed, measured.
+               Out: ready, failed, measured, forked, named.
     frames     PREDICT commands on each connection; LOAD is the zygote's to read and to answer
     answers    everything that is readable when the model falls idle goes to the batcher at once
 
@@ -25,6 +25,7 @@ from serving import batcher, detection, fresh, handler, manifest, output, userco
 from serving.board import IDLE, PREDICTING, READING, WAITING, WRITING, Board
 from serving.errors import MedleyError, PredictionFailed
 from serving.frames import Load, Reader, Request, Response, predict_answer, read_command
+from serving.names import may_be_named
 
 MESSAGE = 1 << 16  # bytes; no control message is longer
 
@@ -55,6 +56,7 @@ class ModelProcess:
         self._pid = os.getpid()
         self._connections: dict[int, _Connection] = {}
         self._handler: handler.Handler | None = None
+        self._is_named = False
         self._poll = select.epoll()
         self._poll.register(control, select.EPOLLIN)
 
@@ -179,15 +181,24 @@ class ModelProcess:
         begin = time.monotonic()
         for connection, _ in commands:
             self._board.mark(connection.slot, PREDICTING)
-        self._board.count(len(batch), 0.0)
+        self._introduce(batch[0])
         output.current(batch[0].id, batch[0].headers.get("x-amzn-sagemaker-target-model", ""))
         answered = batcher.respond(model, batch, refuse)
         self._end_copy()
-        responses = iter(self._within_limit(batch, answered))
+        responses = self._within_limit(batch, answered)
         output.end()
+        self._board.answered(len(batch), sum(response.status >= 400 for response in responses))
+        unsent = iter(responses)
         for connection, requests in commands:
-            self._write(connection, predict_answer([next(responses) for _ in requests]))
+            self._write(connection, predict_answer([next(unsent) for _ in requests]))
         self._board.count(0, time.monotonic() - begin)
+
+    def _introduce(self, request: Request) -> None:
+        """Tells the zygote the name by which callers know the model, once, before anything can end the process."""
+        target_model = request.headers.get("x-amzn-sagemaker-target-model", "")
+        if not self._is_named and may_be_named(target_model):
+            self._is_named = True
+            self._say(say="named", target_model=target_model)
 
     def _end_copy(self) -> None:
         """A user's code has forked, and its child has come back to us: two would read from, and answer on, each
@@ -215,6 +226,7 @@ class ModelProcess:
             self._drop(connection)
             return []
         board.mark(slot, WAITING)
+        board.count(len(command), 0.0)
         return command
 
     def _write(self, connection: _Connection, answer: bytes) -> None:

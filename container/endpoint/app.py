@@ -27,6 +27,7 @@ from .errors import (
     Elsewhere,
     EndpointError,
     ModelError,
+    NoSuchModel,
     NotAllowed,
     Overloaded,
     SlowBody,
@@ -214,14 +215,14 @@ def refusal(error: EndpointError, call: Call) -> web.Response:
     members = error.members()
     if isinstance(error, ModelError):
         members["LogStreamArn"] = _log_stream(call.endpoint)
+    status = error.status
     if call.request.path.startswith(_OPEN_INFERENCE):
         members = {"error": str(error)}
+        status = error.open_inference_status if isinstance(error, NoSuchModel) else status
     headers = {"x-amzn-ErrorType": error.error_type, _REQUEST_ID: call.request_id}
     if isinstance(error, Overloaded):
         headers["Retry-After"] = str(error.retry_after)
-    response = web.Response(
-        status=error.status, text=json.dumps(members), content_type="application/json", headers=headers
-    )
+    response = web.Response(status=status, text=json.dumps(members), content_type="application/json", headers=headers)
     if isinstance(error, SlowBody):
         response.force_close()
     return response

@@ -122,8 +122,9 @@ class _Connection(asyncio.Protocol):
         return await self._answer
 
     def close(self) -> None:
+        """At once: what is not written yet would wait for a container that has stopped reading."""
         self.reusable = False
-        self._transport.close()
+        self._transport.abort()
 
     async def _write_parts(self, head: bytes, body: bytes) -> None:
         self._transport.write(head)

@@ -29,6 +29,12 @@ class ValidationError(EndpointError):
     error_type = "ValidationError"
 
 
+class NoSuchModel(ValidationError):
+    """No artifact has that name. 400 to SageMaker's callers; 404 in the Open Inference Protocol."""
+
+    open_inference_status = 404
+
+
 class OversizeBody(ValidationError):
     """A request body above the limit. A ValidationError to boto3; curl sees 413."""
 
@@ -95,7 +101,7 @@ class NotAllowed(EndpointError):
 
 _NAMED_HERE: dict[type[MedleyError], type[EndpointError]] = {
     InvalidModel: ValidationError,
-    ModelNotFound: ValidationError,
+    ModelNotFound: NoSuchModel,
     TooLarge: ValidationError,
     Unavailable: ServiceUnavailable,
 }

@@ -24,7 +24,7 @@ def rows(roster: Roster, log: ContainerLog, cache: ArtifactCache) -> list[dict[s
             "last_used": round(began + model.last_used, 3),
             "hits": model.hits,
             "misses": model.misses,
-            "pinned": model.artifact.target_model in roster.pinned,
+            "pinned": roster.is_pinned(model),
             "stale": model.stale,
             "refused": roster.refused.get(model.artifact.target_model, (None, None))[1] if model.stale else None,
             "parts": waterfall(model, log.of(model.alias)),

@@ -19,11 +19,13 @@ from contextlib import ExitStack, asynccontextmanager
 from serving.errors import MedleyError, ModelNotFound, Unavailable
 
 from .errors import NO_ANSWER, EndpointError, ModelError
+from .leftovers import Leftovers
 from .models import Model, Roster, State, model_name
+from .own_word import asks_to_stay
 from .parts import Limits, Platform
 from .room import Room
 from .store import Artifact
-from .upstream import CONFLICT, OUT_OF_MEMORY, Answer, words
+from .upstream import CONFLICT, NOT_FOUND, OUT_OF_MEMORY, Answer, words
 
 _LENT = 4  # times the places there are: all loads together
 _LOADED = (200, CONFLICT)  # 409: that name is loaded already, and nobody else has it
@@ -37,7 +39,8 @@ class Loader:
         self._on = platform
         self._limits = limits
         self.roster = Roster(set(limits.pinned))
-        self.room = Room(platform, self.roster, limits.memory)
+        self._leftovers = Leftovers(platform.upstream, limits.load_seconds)
+        self.room = Room(platform, self.roster, self._leftovers, limits.memory)
         self._places = asyncio.Semaphore(limits.parallel_loads)
         self._loads = asyncio.Semaphore(limits.parallel_loads * _LENT)
         self._attempts = itertools.count(1)
@@ -78,6 +81,7 @@ class Loader:
         for task in tasks:
             task.cancel()
         await asyncio.gather(*tasks, return_exceptions=True)
+        await self._leftovers.close()
 
     # Versions
 
@@ -161,6 +165,7 @@ class Loader:
         try:
             async with self._loads, self._place(), asyncio.timeout(seconds):
                 await self._fetch(model)
+                model.asks_to_stay = await asyncio.to_thread(asks_to_stay, self._on.cache.folder(model.name))
                 await self.room.ahead(model)
                 began = time.monotonic()
                 answer = await self._post(model)
@@ -237,10 +242,16 @@ class Loader:
         return ModelError(sentence, answer.status, why)
 
     async def _undo(self, model: Model) -> None:
+        if not model.alias:
+            return  # the container was not asked yet
         try:
-            await self._on.upstream.unload(model.alias)
+            answer = await self._on.upstream.unload(model.alias)
         except MedleyError as error:
-            _log.warning("a load that took too long could not be undone: %s", error)
+            _log.warning("a load that took too long could not be undone yet: %s", error)
+        else:
+            if answer.status != NOT_FOUND:
+                return
+        self._leftovers.add(model.alias, may_come=True)
 
     def chore(self, work: Coroutine[None, None, None]) -> None:
         """Done beside the calls; given up at the end."""

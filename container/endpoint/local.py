@@ -56,6 +56,8 @@ def run(settings: LocalSettings) -> int:
         with asyncio.Runner(loop_factory=uvloop.new_event_loop) as runner:
             runner.run(_serve(settings))
     except MedleyError as error:
+        if settings.json:
+            print(json.dumps({"event": "failed", "error": str(error), "code": 1}), flush=True)
         print(error, file=sys.stderr, flush=True)
         return 1
     return 0
@@ -189,7 +191,7 @@ async def _write_emf(metrics: Metrics, settings: LocalSettings) -> None:
 
 
 def _print_emf(metrics: Metrics, settings: LocalSettings) -> None:
-    for line in emf.lines(metrics.waiting(), settings.endpoint_name or "local"):
+    for line in emf.lines(metrics.waiting(), metrics.memory(), settings.endpoint_name or "local"):
         print(line, flush=True)
 
 

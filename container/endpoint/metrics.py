@@ -5,9 +5,9 @@ others share one; a name that nobody has put there gets none. What is in a label
 """
 
 from collections.abc import Callable, Iterator, Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 
-from prometheus_client import CollectorRegistry, Counter, Histogram, generate_latest
+from prometheus_client import CollectorRegistry, Counter, Histogram, disable_created_metrics, generate_latest
 from prometheus_client.metrics_core import GaugeMetricFamily
 from prometheus_client.registry import Collector
 
@@ -42,6 +42,8 @@ class Waiting:
     unloads: int = 0
     seconds: float = 0.0
     slowest: float = 0.0
+    starts: int = 0  # cold ones
+    parts: dict[str, float] = field(default_factory=dict)  # of these together, in seconds
 
 
 class Metrics:
@@ -51,7 +53,9 @@ class Metrics:
         self._most = most_models
         self._series: dict[str, Series] = {}
         self._hits = self._misses = 0
+        disable_created_metrics()  # type: ignore[no-untyped-call]
         self._registry = registry = CollectorRegistry()
+        self._listing: Callable[[], list[dict[str, object]]] = list
         of_model = ("target_model",)
         self._invokes = Counter("medley_invocations", "Invocations", (*of_model, "outcome"), registry=registry)
         self._seconds = Histogram(
@@ -113,6 +117,9 @@ class Metrics:
             sums[known] = sums.get(known, 0.0) + milliseconds / 1000
         for part, seconds in sums.items():
             self._parts.labels(name, part).observe(seconds)
+        waiting = self.of(target_model).waiting
+        waiting.starts += 1
+        waiting.parts = {part: waiting.parts.get(part, 0.0) + sums.get(part, 0.0) for part in waiting.parts | sums}
 
     def unloaded(self, target_model: str, reason: str) -> None:
         self._unloads.labels(self._label(target_model), reason).inc()
@@ -120,7 +127,16 @@ class Metrics:
 
     def add_gauges(self, listing: Callable[[], list[dict[str, object]]], disk: Callable[[], int]) -> None:
         """Read when they are asked for: what is loaded now, and what it takes."""
-        self._registry.register(_Now(listing, disk, self._label))
+        self._listing = listing
+        self._registry.register(_Now(listing, disk, self.memory))
+
+    def memory(self) -> dict[str, float]:
+        """Bytes that models take now, by label."""
+        sums = dict[str, float]()
+        for row in self._listing():
+            name = self._label(str(row["target_model"]))
+            sums[name] = sums.get(name, 0) + float(str(row["bytes"] or 0))
+        return sums
 
     def found(self) -> tuple[int, int]:
         """Hits and misses of all models."""
@@ -153,17 +169,17 @@ class Metrics:
 
 class _Now(Collector):
     def __init__(
-        self, listing: Callable[[], list[dict[str, object]]], disk: Callable[[], int], label: Callable[[str], str]
+        self,
+        listing: Callable[[], list[dict[str, object]]],
+        disk: Callable[[], int],
+        memory: Callable[[], dict[str, float]],
     ) -> None:
-        self._listing, self._disk, self._label = listing, disk, label
+        self._listing, self._disk, self._memory = listing, disk, memory
 
     def collect(self) -> Iterator[GaugeMetricFamily]:
         memory = GaugeMetricFamily("medley_model_bytes", "Memory of a loaded model", labels=["target_model"])
-        rows, sums = self._listing(), dict[str, float]()
-        for row in rows:
-            name = self._label(str(row["target_model"]))
-            sums[name] = sums.get(name, 0) + float(str(row["bytes"] or 0))
-        for name, size in sums.items():
+        rows = self._listing()
+        for name, size in self._memory().items():
             memory.add_metric([name], size)
         yield memory
         yield GaugeMetricFamily("medley_models", "Models that are loaded, loading or draining", value=len(rows))

@@ -54,8 +54,10 @@ class Model:
     misses: int = 0  # calls that waited for it
     last_used: float = field(default_factory=time.monotonic)
     since: float = field(default_factory=time.time)  # when its load began
+    asks_to_stay: bool = False  # its medley.json says that it is pinned
     stale: str | None = None  # why it is not the store's present version, though it serves
     parts: dict[str, float] = field(default_factory=dict)  # of its cold start, in milliseconds, in their order
+    not_unloaded: str | None = None  # why the container may still have it
     load: asyncio.Task[MedleyError | None] | None = None
     unload: asyncio.Task[None] | None = None
     _idle: asyncio.Event = field(default_factory=asyncio.Event)
@@ -88,7 +90,8 @@ class Model:
 class Roster:
     """All models there are. One version of a name takes its calls; a newer one may be coming."""
 
-    pinned: set[str]  # target models that are never unloaded for want of memory
+    pinned: set[str]  # target models that are never unloaded for want of memory, whatever their artifacts say
+    unpinned: set[str] = field(default_factory=set)  # those that may go, though their artifacts ask to stay
     current: dict[str, Model] = field(default_factory=dict)  # by target model: where new calls go
     coming: dict[str, Model] = field(default_factory=dict)  # by target model: loading, while the current one serves
     refused: dict[str, tuple[str, str]] = field(default_factory=dict)  # a version that failed to replace one, and why
@@ -98,6 +101,11 @@ class Roster:
     def serves(self, model: Model) -> bool:
         """Whether new calls go to it."""
         return self.current.get(model.artifact.target_model) is model
+
+    def is_pinned(self, model: Model) -> bool:
+        """By an order, or else by its own artifact's word."""
+        target_model = model.artifact.target_model
+        return target_model in self.pinned or (model.asks_to_stay and target_model not in self.unpinned)
 
     def drop(self, model: Model) -> None:
         """No new call goes to it."""

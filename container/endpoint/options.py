@@ -1,15 +1,18 @@
 """What the endpoint can be told: one table, from which the command line is made.
 
 Each field of LocalSettings is an option of the same name; what is secret is read from the environment instead, since a
-command line is seen by every process of the machine, and is kept from the container.
+command line is seen by every process of the machine, and is kept from the container. `--options` gives the table as
+JSON: `medley serve` makes its help and its words about mistakes of it, with libraries that the image need not have.
 """
 
 import argparse
+import json
 import os
+import re
 import shlex
 import sys
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass, field, fields
+from dataclasses import MISSING, dataclass, field, fields
 from typing import Any
 
 TOKEN, ADMIN_TOKEN = "MEDLEY_TOKEN", "MEDLEY_ADMIN_TOKEN"
@@ -17,6 +20,8 @@ SECRETS = (TOKEN, ADMIN_TOKEN)
 LOOPBACK = "127.0.0.1"
 _LOADS = max(2, min(8, len(os.sched_getaffinity(0))))  # a load takes a core: more at once only slow calls down
 _UNITS = {"": 1, "k": 1 << 10, "m": 1 << 20, "g": 1 << 30, "t": 1 << 40}
+_ABOUT = "Serve models as a SageMaker multi-model endpoint would: boto3's invoke_endpoint works against it."
+_USAGE = "--models FOLDER|s3://BUCKET/PREFIX [OPTIONS]"
 _EPILOG = (
     f"{TOKEN} in the environment is a token that callers must carry (Authorization: Bearer ...), {ADMIN_TOKEN} one "
     "that lets other machines load, unload and pin. Sizes are bytes, or 512m, 2g. In the image: docker run IMAGE local"
@@ -48,13 +53,43 @@ def _count(text: str) -> int:
 
 
 def _command(text: str) -> tuple[str, ...]:
-    return tuple(shlex.split(text))
+    try:
+        words = tuple(shlex.split(text))
+    except ValueError:
+        words = ()
+    if not words:
+        raise argparse.ArgumentTypeError(f"{text}: a command is needed, its words quoted as for a shell")
+    return words
+
+
+def _where(text: str) -> str:
+    if not text or (text.startswith("s3:") and not re.match("s3://[^/]", text)):
+        raise argparse.ArgumentTypeError(f"{text}: a folder, or s3://BUCKET/PREFIX, is needed")
+    return text
+
+
+def _variable(text: str) -> str:
+    if not text.partition("=")[0] or "=" not in text:
+        raise argparse.ArgumentTypeError(f"{text}: NAME=VALUE is needed")
+    return text
 
 
 def _port(text: str) -> int:
     if not text.isdecimal() or int(text) > 65535:
         raise argparse.ArgumentTypeError(f"{text}: a port from 0 to 65535 is needed")
     return int(text)
+
+
+_SHOWN: dict[Callable[[str], object], str] = {  # what stands for a value in the help
+    str: "NAME",
+    size: "SIZE",
+    _seconds: "SECONDS",
+    _count: "COUNT",
+    _command: "COMMAND",
+    _port: "PORT",
+    _where: "FOLDER|s3://BUCKET/PREFIX",
+    _variable: "NAME=VALUE",
+}
 
 
 def _says(words: str, of: Callable[[str], object] = str, **more: object) -> dict[str, Any]:
@@ -65,8 +100,10 @@ def _says(words: str, of: Callable[[str], object] = str, **more: object) -> dict
 class LocalSettings:
     """Bytes and seconds. `endpoint_name` None: any name is answered to. `port` 0: a free one."""
 
-    models: str = field(metadata=_says("the folder, or s3://bucket/prefix, that holds the models' .tar.gz files"))
-    host: str = field(default=LOOPBACK, metadata=_says("where to listen; not loopback: other machines reach it"))
+    models: str = field(metadata=_says("what holds the models' .tar.gz files", _where))
+    host: str = field(
+        default=LOOPBACK, metadata=_says("where to listen; not loopback: other machines reach it", shown="ADDRESS")
+    )
     port: int = field(default=8080, metadata=_says("0 takes a free one", _port))
     endpoint_name: str | None = field(default=None, metadata=_says("the only endpoint name to answer to"))
     pin: tuple[str, ...] = field(default=(), metadata=_says("a model that is never unloaded for want of memory"))
@@ -75,7 +112,9 @@ class LocalSettings:
     no_model_cache: bool = field(
         default=False, metadata=_says("unload a model once its calls are answered: ModelCacheSetting Disabled")
     )
-    cache: str | None = field(default=None, metadata=_says("a folder where unpacked artifacts stay for the next start"))
+    cache: str | None = field(
+        default=None, metadata=_says("where unpacked artifacts stay for the next start", shown="FOLDER")
+    )
     disk: int = field(default=20 << 30, metadata=_says("for all unpacked artifacts together", size))
     recheck_seconds: float = field(default=2.0, metadata=_says("how old the word of S3 on a version may be", _seconds))
     parallel_loads: int = field(default=_LOADS, metadata=_says("models that are loaded at the same time", _count))
@@ -95,7 +134,7 @@ class LocalSettings:
         default=(sys.executable, "-m", "container", "serve"),
         metadata=_says("the command of any multi-model container that listens on $SAGEMAKER_BIND_TO_PORT", _command),
     )
-    set: tuple[str, ...] = field(default=(), metadata=_says("NAME=VALUE for the container's environment"))
+    set: tuple[str, ...] = field(default=(), metadata=_says("for the container's environment", _variable))
     json: bool = field(default=False, metadata=_says("say in JSON where it serves, for programs"))
     quiet: bool = field(default=False, metadata=_says("do not show the container's log"))
     stop_at_eof: bool = field(default=False, metadata=_says("", hidden=True))  # of stdin: whoever started it has gone
@@ -110,33 +149,71 @@ class LocalSettings:
 
 def parse(arguments: Sequence[str], environ: Mapping[str, str]) -> LocalSettings:
     """Exits with 2, and a sentence, where the words cannot be meant."""
-    parser = argparse.ArgumentParser(
-        "medley serve", description="Serve models as a SageMaker multi-model endpoint would.", epilog=_EPILOG
-    )
+    parser = argparse.ArgumentParser("medley serve", f"%(prog)s {_USAGE}", _ABOUT, _EPILOG, allow_abbrev=False)
     for option in fields(LocalSettings):
         if "type" in option.metadata:
             parser.add_argument(f"--{option.name.replace('_', '-')}", **_how(option))
-    if environ.get("MEDLEY_BODY_LIMIT"):  # the container's own name for it
-        parser.set_defaults(body_limit=size(environ["MEDLEY_BODY_LIMIT"]))
+    parser.add_argument("--options", action=_Options, nargs=0, default=argparse.SUPPRESS, help=argparse.SUPPRESS)
+    if limit := environ.get("MEDLEY_BODY_LIMIT"):  # the container's own name for it
+        try:
+            parser.set_defaults(body_limit=size(limit))
+        except argparse.ArgumentTypeError as error:
+            parser.error(f"MEDLEY_BODY_LIMIT: {error}")
     values: dict[str, Any] = {
         name: tuple(v) if isinstance(v, list) else v for name, v in vars(parser.parse_args(arguments)).items()
     }
-    for pair in values["set"]:
-        if not pair.partition("=")[0] or "=" not in pair:
-            parser.error(f"--set {pair}: NAME=VALUE is needed")
     return LocalSettings(**values, token=environ.get(TOKEN) or None, admin_token=environ.get(ADMIN_TOKEN) or None)
 
 
 def _how(option: Any) -> dict[str, Any]:
     """argparse's words for one field."""
-    words, kind = option.metadata["help"], option.metadata["type"]
+    words, kind, default = option.metadata["help"], option.metadata["type"], _default(option)
     if option.metadata.get("hidden"):
         return {"action": "store_true", "help": argparse.SUPPRESS}
     if option.type in (bool, "bool"):
         return {"action": "store_true", "help": words}
-    if option.default == () and kind is str:
-        return {"action": "append", "default": [], "help": f"{words}; can be given more than once", "metavar": "NAME"}
-    if option.name == "models":
-        return {"required": True, "help": words}
-    plain = option.default is None or option.name == "container"
-    return {"type": kind, "default": option.default, "help": words if plain else f"{words} (%(default)s)"}
+    how = {"type": kind, "metavar": _shown(option)}
+    if option.default == ():
+        return {**how, "action": "append", "default": [], "help": f"{words}; can be given more than once"}
+    if option.default is MISSING:
+        return {**how, "required": True, "help": words}
+    return {**how, "default": option.default, "help": f"{words} ({default})" if default else words}
+
+
+def _shown(option: Any) -> str:
+    return str(option.metadata.get("shown") or _SHOWN[option.metadata["type"]])
+
+
+def _default(option: Any) -> str | None:
+    """For people."""
+    if option.default in (None, (), False, MISSING) or option.name == "container":
+        return None
+    if option.metadata["type"] is size:
+        return next(f"{option.default // _UNITS[unit]}{unit}" for unit in "tgmk" if not option.default % _UNITS[unit])
+    return f"{option.default:g}" if isinstance(option.default, float) else str(option.default)
+
+
+def table() -> list[dict[str, object]]:
+    """Every option: its name, what stands for its value (None: a flag), whether it may come more than once, whether it
+    must be given, its default and its help for people."""
+    return [
+        {
+            "name": option.name.replace("_", "-"),
+            "value": None if option.type in (bool, "bool") else _shown(option),
+            "many": option.default == (),
+            "required": option.default is MISSING,
+            "default": _default(option),
+            "help": option.metadata["help"],
+            "hidden": bool(option.metadata.get("hidden")),
+        }
+        for option in fields(LocalSettings)
+        if "type" in option.metadata
+    ]
+
+
+class _Options(argparse.Action):
+    """--options."""
+
+    def __call__(self, parser: argparse.ArgumentParser, *_: object) -> None:
+        print(json.dumps({"about": _ABOUT, "epilog": _EPILOG, "options": table()}))
+        parser.exit()

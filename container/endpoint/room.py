@@ -14,6 +14,7 @@ import time
 
 from serving.errors import MedleyError
 
+from .leftovers import Leftovers
 from .models import Model, Roster, State
 from .parts import Platform
 from .upstream import Answer
@@ -24,9 +25,10 @@ _log = logging.getLogger(__name__)
 class Room:
     """One load at a time makes room (`lock`), so that none takes what another made."""
 
-    def __init__(self, platform: Platform, roster: Roster, memory: int | None) -> None:
+    def __init__(self, platform: Platform, roster: Roster, leftovers: Leftovers, memory: int | None) -> None:
         self._on = platform
         self._roster = roster
+        self._leftovers = leftovers
         self._memory = memory
         self._most = 0  # bytes that were loaded at the same time
         self._full = False  # the container has said 507 once
@@ -103,6 +105,8 @@ class Room:
             await self._on.upstream.unload(model.alias)
         except MedleyError as error:
             _log.warning("unloading %s: %s", model.artifact.target_model, error)
+            model.not_unloaded = str(error)
+            self._leftovers.add(model.alias)
         model.move("unloaded")
         del self._roster.leaving[model.name]
         self._release(model)
@@ -130,7 +134,7 @@ class Room:
         return min(ready, key=lambda model: self._order(model, wanted, now), default=None)
 
     def _stays(self, model: Model, wanted: Model) -> bool:
-        pinned = model.artifact.target_model in self._roster.pinned and self._roster.serves(model)
+        pinned = self._roster.is_pinned(model) and self._roster.serves(model)
         return pinned and not _same_name(model, wanted)
 
     def _order(self, model: Model, wanted: Model, now: float) -> tuple[bool, bool, bool, float]:

@@ -72,20 +72,25 @@ class Router:
             await self._loaded(model, None)
 
     async def unload(self, target_model: str) -> None:
-        """Until it is unloaded. Raises ValidationError where it is not loaded."""
+        """Until it is unloaded. Raises ValidationError where it is not loaded, ServiceUnavailable where the container
+        does not say that it is gone."""
         model = self._loader.roster.current.get(check_target_model(target_model))
         if model is None or model.state is not State.READY:
             raise ValidationError(f'The model "{target_model}" is not loaded.')
         await asyncio.wait((self._loader.room.unload(model, "asked for"),))
+        if model.not_unloaded:
+            raise ServiceUnavailable(f"{model.not_unloaded} No call is given to the model; unloading is tried again.")
 
     async def pin(self, target_model: str) -> None:
         """From now on it is not unloaded for want of memory. It need not be loaded, but there."""
         await self._loader.find(check_target_model(target_model))
         self._loader.roster.pinned.add(target_model)
+        self._loader.roster.unpinned.discard(target_model)
 
     async def unpin(self, target_model: str) -> None:
-        """It may go again."""
+        """It may go again, also where its artifact asks to stay."""
         self._loader.roster.pinned.discard(check_target_model(target_model))
+        self._loader.roster.unpinned.add(target_model)
 
     async def preload(self, target_models: Iterable[str]) -> dict[str, str]:
         """What could not be loaded, and why."""

@@ -44,22 +44,25 @@ def runtime(url: str) -> Any:
     return _SESSION.client("sagemaker-runtime", endpoint_url=url, config=_ONCE)
 
 
-def artifact_bytes(name: str, behave: dict[str, Any]) -> bytes:
-    """A .tar.gz for the stub."""
-    data = json.dumps({"id": name.partition(".")[0], **behave}).encode()
+def artifact_bytes(name: str, behave: dict[str, Any], manifest: str | None = None) -> bytes:
+    """A .tar.gz for the stub; with a medley.json that the endpoint reads, where there is one."""
+    files = {"behave.json": json.dumps({"id": name.partition(".")[0], **behave})}
+    if manifest:
+        files["medley.json"] = manifest
     packed = io.BytesIO()
     with tarfile.open(fileobj=packed, mode="w:gz") as archive:
-        member = tarfile.TarInfo("behave.json")
-        member.size = len(data)
-        archive.addfile(member, io.BytesIO(data))
+        for path, text in files.items():
+            member = tarfile.TarInfo(path)
+            member.size = len(text.encode())
+            archive.addfile(member, io.BytesIO(text.encode()))
     return packed.getvalue()
 
 
-def write_artifact(path: Path, behave: dict[str, Any]) -> None:
+def write_artifact(path: Path, behave: dict[str, Any], manifest: str | None = None) -> None:
     """Put in place whole, as one uploads to S3: a new file each time."""
     path.parent.mkdir(parents=True, exist_ok=True)
     unfinished = path.with_name(path.name + ".unfinished")
-    unfinished.write_bytes(artifact_bytes(path.name, behave))
+    unfinished.write_bytes(artifact_bytes(path.name, behave, manifest))
     os.replace(unfinished, path)
 
 
@@ -159,8 +162,8 @@ class Rig:
 
     # What tests say
 
-    def put(self, name: str, **behave: Any) -> None:
-        write_artifact(self.models / name, behave)
+    def put(self, name: str, manifest: str | None = None, **behave: Any) -> None:
+        write_artifact(self.models / name, behave, manifest)
 
     def gate(self, what: str, model: str) -> Gate:
         return self.stub.gate(what, model, self.loop)

@@ -12,7 +12,8 @@ What a model does is in its artifact (`behave.json`), so that the stub can be dr
     fifo           an invocation reads this fifo to its end before it answers
 
 In this process a test also has: `gate` (hold loads or invocations until it opens), `capacity` (models that fit; the
-next load is 507), `drop` (forget a model, as after a restart), and `calls`, what happened in order.
+next load is 507), `ignored_unloads` (so many are not answered and not done), `drop` (forget a model, as after a
+restart), and `calls`, what happened in order.
 """
 
 import asyncio
@@ -51,6 +52,7 @@ class Gate:
 class Stub:
     def __init__(self, say: Callable[[bytes], None]) -> None:
         self.capacity: int | None = None
+        self.ignored_unloads = 0
         self.calls: list[tuple[str, str]] = []
         self.changed = threading.Condition()
         self.gates: dict[tuple[str, str], Gate] = {}
@@ -128,6 +130,11 @@ class Stub:
         return web.json_response([{"modelName": name}])
 
     async def unload(self, request: web.Request) -> web.Response:
+        if self.ignored_unloads:
+            self.ignored_unloads -= 1
+            assert request.transport
+            request.transport.close()
+            return web.Response()
         behave = self._loaded.pop(name := request.match_info["name"], None)
         if behave is None:
             self._note("unload of what is not loaded", name)

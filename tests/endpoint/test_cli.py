@@ -15,6 +15,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from container.endpoint.options import parse, table
 from pipeline import fitting
 from pipeline.local import Local, command
 
@@ -36,6 +37,7 @@ Told = subprocess.CompletedProcess[bytes]
 def endpoint(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Local]:
     models = tmp_path_factory.mktemp("models")
     write_artifact(models / "churn.tar.gz", {"bytes": 4_000_000})
+    write_artifact(models / "kept.tar.gz", {}, '{"pinned": true}')
     write_artifact(models / "team" / "bad.tar.gz", {"load_status": 400, "says": "It is too old."})
     with Local(models, *_options(quiet=True)) as endpoint:
         yield endpoint
@@ -71,7 +73,10 @@ def test_models_are_loaded_listed_and_unloaded(endpoint: Local) -> None:
     assert b"churn.tar.gz" in _medley(endpoint, "models").stdout
     assert [row["state"] for row in _json(_medley(endpoint, "models", "--json"))["models"]] == ["ready"]
     names = [row["target_model"] for row in _json(_medley(endpoint, "models", "--all", "--json"))["models"]]
-    assert names == ["churn.tar.gz", "team/bad.tar.gz"]
+    assert names == ["churn.tar.gz", "kept.tar.gz", "team/bad.tar.gz"]
+    _medley(endpoint, "load", "kept.tar.gz")
+    assert b"ready, pinned" in _medley(endpoint, "models").stdout
+    _medley(endpoint, "unload", "kept.tar.gz")
     assert _medley(endpoint, "pin", "churn.tar.gz").returncode == 0
     assert b"pinned" in _medley(endpoint, "models").stdout
     assert _medley(endpoint, "unpin", "churn.tar.gz").returncode == 0
@@ -130,6 +135,76 @@ def test_log_that_is_not_read_to_its_end_is_no_failure(endpoint: Local) -> None:
     told = subprocess.run(command, stdout=write, stderr=subprocess.PIPE, timeout=60, check=False)
     os.close(write)
     assert (told.returncode, told.stderr) == (0, b"")
+
+
+def test_help_of_serve_is_made_of_the_endpoints_own_options() -> None:
+    told = _medley(None, "serve", "--help").stdout.decode()
+    for option in table():
+        assert (f"--{option['name']} " in told) is not option["hidden"], option
+    assert "(20g)" in told
+    assert "\u256d" in told  # rich's boxes
+    own = subprocess.run(command(["--help"]), capture_output=True, timeout=60, check=True).stdout.decode()
+    assert all(f"--{option['name']} " in own for option in table() if not option["hidden"])
+
+
+@pytest.mark.parametrize(
+    ("words", "says"), [([], "--models"), (["--modles", "x"], "--models"), (["--models", ".", "x"], "argument")]
+)
+def test_words_for_serve_that_cannot_be_meant_are_told_shortly(words: list[str], says: str) -> None:
+    told = _medley(None, "serve", *words)
+    assert (told.returncode, told.stdout) == (2, b"")
+    assert says in told.stderr.decode()
+    assert len(told.stderr.splitlines()) < 7
+
+
+@pytest.mark.parametrize(
+    ("words", "says"),
+    [
+        (["--port", "99999"], "a port from 0 to 65535 is needed"),
+        (["--memory", "much"], "a size is needed"),
+        (["--invoke-seconds", "-1"], "a number of seconds is needed"),
+        (["--queue", "0"], "a whole number above 0 is needed"),
+        (["--set", "NAME"], "NAME=VALUE is needed"),
+        (["--container", "'"], "a command is needed"),
+        (["--models", "s3:///prefix"], "s3://BUCKET/PREFIX, is needed"),
+        (["--model", "."], "unrecognized arguments"),
+    ],
+)
+def test_value_that_cannot_be_meant_is_told_shortly(
+    words: list[str], says: str, capsys: pytest.CaptureFixture[str]
+) -> None:
+    with pytest.raises(SystemExit) as ended:
+        parse(["--models", ".", *words], {})
+    assert ended.value.code == 2
+    told = capsys.readouterr().err
+    assert says in told
+    assert len(told.splitlines()) == 2
+
+
+def test_variable_that_cannot_be_meant_is_told() -> None:
+    told = _medley(None, "serve", "--models", ".", MEDLEY_BODY_LIMIT="much")
+    assert (told.returncode, b"MEDLEY_BODY_LIMIT: much" in told.stderr) == (2, True)
+    assert b"Traceback" not in told.stderr
+
+
+def test_folder_or_port_that_cannot_be_had_is_refused_by_serve(tmp_path: Path, endpoint: Local) -> None:
+    nowhere = _medley(None, "serve", "--models", str(tmp_path / "nowhere"))
+    assert (nowhere.returncode, b"is not a folder" in nowhere.stderr) == (1, True)
+    told = _medley(None, "serve", "--models", str(tmp_path / "nowhere"), "--json")
+    assert (told.returncode, "is not a folder" in _json(told)["error"]) == (1, True)
+    taken = _medley(None, "serve", "--models", str(tmp_path), "--port", endpoint.url.rpartition(":")[2])
+    assert (taken.returncode, b"Choose another with --port" in taken.stderr) == (1, True)
+
+
+def test_serve_becomes_the_endpoint_with_the_options_that_were_given(tmp_path: Path) -> None:
+    words = ["serve", "--models", str(tmp_path), "--port", "0", "--pin", "a", "--pin", "--b", "--json", "--stop-at-eof"]
+    line = [sys.executable, "-c", "from pipeline.cli import main; main()", *words, *_options(quiet=True)]
+    with subprocess.Popen(line, stdin=subprocess.PIPE, stdout=subprocess.PIPE) as process:
+        assert process.stdin
+        assert process.stdout
+        assert json.loads(process.stdout.readline())["where"] == str(tmp_path)
+        process.stdin.close()
+        assert process.wait(20) == 0
 
 
 def test_serve_tells_a_program_where_it_serves(tmp_path: Path) -> None:

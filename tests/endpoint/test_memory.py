@@ -1,10 +1,17 @@
 """Where the container says 507: the coldest model goes, calls in flight are never lost, and pinned models stay."""
 
+import json
 import random
+import tempfile
 from collections.abc import Callable
+from pathlib import Path
+from typing import Any
 
 import pytest
+from hypothesis import given
+from hypothesis import strategies as st
 
+from container.endpoint.own_word import asks_to_stay
 from container.endpoint.parts import Limits
 
 from .rig import Rig
@@ -180,6 +187,47 @@ def test_pin_and_unpin_hold_from_then_on(rig: Rig) -> None:
         rig.invoke("b.tar.gz")
     rig.manage("unpin", "a.tar.gz")
     assert rig.answerer("b.tar.gz") == "b"
+
+
+def test_artifact_that_asks_to_stay_stays_until_it_is_unpinned(rig: Rig) -> None:
+    _with_room_for(rig, 1, "b")
+    rig.put("a.tar.gz", manifest='{"pinned": true}')
+    rig.answerer("a.tar.gz")
+    assert rig.listing()["a.tar.gz"]["pinned"] is True
+    with pytest.raises(rig.client.exceptions.ModelError, match="no memory is left"):
+        rig.invoke("b.tar.gz")
+    rig.manage("unpin", "a.tar.gz")
+    assert rig.answerer("b.tar.gz") == "b"
+    rig.manage("unload", "b.tar.gz")
+    rig.answerer("a.tar.gz")
+    assert rig.listing()["a.tar.gz"]["pinned"] is False  # what its operator said goes before what it asks for
+    assert rig.manage("pin", "a.tar.gz")["models"][0]["pinned"] is True
+
+
+def test_next_version_of_an_artifact_need_not_ask_to_stay(rig: Rig) -> None:
+    _with_room_for(rig, 2, "b")
+    rig.put("a.tar.gz", manifest='{"pinned": true}')
+    rig.answerer("a.tar.gz")
+    rig.put("a.tar.gz", manifest='{"pinned": false}')
+    rig.answerer("a.tar.gz")
+    rig.until("a.tar.gz", pinned=False)
+
+
+@given(st.recursive(st.none() | st.booleans() | st.integers() | st.text(), st.lists) | st.binary())
+def test_medley_json_of_any_content_is_no_fault_of_the_endpoint(content: Any) -> None:
+    text = content if isinstance(content, bytes) else json.dumps({"pinned": content}).encode()
+    with tempfile.TemporaryDirectory() as folder:
+        (Path(folder) / "medley.json").write_bytes(text)
+        assert asks_to_stay(Path(folder)) is (content is True)
+
+
+@pytest.mark.parametrize(("path", "stays"), [("churn/medley.json", True), ("a/b/medley.json", False)])
+def test_artifact_may_have_been_packed_with_its_folder(tmp_path: Path, path: str, stays: bool) -> None:
+    (tmp_path / path).parent.mkdir(parents=True)
+    (tmp_path / path).write_text('{"pinned": true}')
+    assert asks_to_stay(tmp_path) is stays
+    (tmp_path / "model.ubj").touch()
+    assert asks_to_stay(tmp_path) is False
 
 
 def test_model_that_is_asked_to_go_is_drained_first(rig: Rig) -> None:

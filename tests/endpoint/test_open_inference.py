@@ -63,6 +63,7 @@ def test_client_sees_health_repository_and_states(rig: Rig, client: InferenceSer
 def test_errors_have_the_protocols_form(rig: Rig, client: InferenceServerClient) -> None:
     with pytest.raises(InferenceServerException, match="no model"):
         client.load_model("none.tar.gz")
+    assert _post(rig.url, "/v2/repository/models/none.tar.gz/load", b"{}")[0] == 404
     rig.put("churn.tar.gz", status=400, answer="column 3 is not a number")
     tensor = InferInput("x", [1, 2], "FP32")
     tensor.set_data_from_numpy(np.ones((1, 2), np.float32), binary_data=False)

@@ -93,6 +93,14 @@ def test_model_of_the_catalogue_is_loaded_and_pinned_before_its_first_call(brows
     assert rig.stub.count("invoke", "churn") == 0
 
 
+def test_model_whose_artifact_asks_to_stay_is_shown_as_pinned(browser: Chrome, rig: Rig) -> None:
+    rig.put("churn.tar.gz", manifest='{"pinned": true}')
+    rig.answerer("churn.tar.gz")
+    browser.get(rig.url)
+    _until(browser, lambda b: "ready, pinned" in _text(b, ".state"))
+    assert browser.find_elements(By.CSS_SELECTOR, "[aria-label='Unpin churn.tar.gz']")
+
+
 def test_page_is_good_on_a_phone_and_in_the_dark(browser: Chrome, rig: Rig) -> None:
     rig.put("a-model-with-a-name-that-is-longer-than-any-phone-is-wide-" + "x" * 60 + ".tar.gz", bytes=5_000_000)
     browser.execute_cdp_cmd(

@@ -43,6 +43,16 @@ def test_requests_are_counted_and_do_not_touch_the_slots(served: list[tuple[int,
     board.close()
 
 
+@given(st.lists(st.tuples(st.integers(1, 8), st.integers(0, 8)), max_size=20))
+def test_answers_and_the_errors_among_them_are_counted_apart(answered: list[tuple[int, int]]) -> None:
+    board = Board()
+    for requests, errors in answered:
+        board.answered(requests, errors)
+    assert board.outcomes == (sum(requests for requests, _ in answered), sum(errors for _, errors in answered))
+    assert board.counts == (0, 0)
+    board.close()
+
+
 def test_parent_sees_what_its_child_was_doing_when_it_died() -> None:
     board = Board()
     pid = os.fork()
@@ -68,8 +78,8 @@ def test_board_is_shared_through_its_descriptor() -> None:
 def test_slot_past_the_last_is_an_error_and_overwrites_nothing() -> None:
     board = Board()
     with pytest.raises(IndexError):
-        board.mark(SLOTS + 1, WRITING)
-    assert board.counts == (0, 0)
+        board.mark(SLOTS + 2, WRITING)
+    assert (board.counts, board.outcomes) == ((0, 0), (0, 0))
     board.close()
 
 
@@ -77,9 +87,9 @@ def test_slot_past_the_last_is_an_error_and_overwrites_nothing() -> None:
 def test_whatever_a_model_writes_there_the_zygote_can_read(value: float) -> None:
     """The memory is the model process's too, and with it its user's code."""
     board = Board()
-    os.pwrite(board.fd, struct.pack("d", value) * (2 * SLOTS + 2), 0)
+    os.pwrite(board.fd, struct.pack("d", value) * (2 * SLOTS + 4), 0)
     requests, busy = board.counts
-    assert isinstance(requests, int)
+    assert all(isinstance(count, int) for count in (requests, *board.outcomes))
     assert not math.isnan(busy)
     board.close()
 

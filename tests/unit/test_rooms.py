@@ -10,7 +10,7 @@ ROOT = Path(__file__).parents[2]
 OURS = ("container", "serving", "pipeline")
 # The first entry that a module's name starts with says what of ours it may import.
 ARROWS = {
-    "container.endpoint": ("container.endpoint", "serving.artifact", "serving.errors"),
+    "container.endpoint": ("container.endpoint", "serving.artifact", "serving.errors", "serving.names"),
     "container": ("container", "serving"),
     "serving": ("serving",),
     "pipeline": ("pipeline", "serving.artifact", "serving.manifest", "serving.errors", "serving.inspection"),
