@@ -33,9 +33,14 @@ check: setup
 bench: setup
 	$(BIN)/python -m benchmarks
 
+COMPILE = $(BIN)/uv pip compile --quiet --universal --fork-strategy fewest --python-version 3.11 --generate-hashes --no-annotate \
+  --no-header --allow-unsafe
+# What multi-model-server's own Python and CatBoost's plots would import, which is nothing that an image runs.
+NOT_IN_IMAGE := pillow future enum-compat model-archiver matplotlib plotly graphviz contourpy cycler fonttools kiwisolver pyparsing
 lock: setup
-	for set in build runtime frameworks dev; do $(BIN)/uv pip compile --quiet --universal --fork-strategy fewest --python-version 3.11 \
-	  --generate-hashes --no-annotate --no-header --allow-unsafe requirements/$$set.in -o requirements/$$set.lock; done
+	for set in build runtime frameworks dev; do $(COMPILE) requirements/$$set.in -o requirements/$$set.lock; done
+	for set in requirements/image/*.in; do $(COMPILE) $$set -o $${set%.in}.lock -c requirements/frameworks.lock \
+	  $(NOT_IN_IMAGE:%=--no-emit-package %); done
 
 clean:
 	rm -rf $(VENV) build *.egg-info .pytest_cache .mypy_cache .ruff_cache .hypothesis

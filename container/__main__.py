@@ -1,10 +1,9 @@
-"""`python -m container serve | local | check | version`: settings once, then hand over."""
+"""`python -m container serve | train | local | check | evaluate | version | health`: settings once, then hand over."""
 
 import argparse
 import os
 import sys
 from collections.abc import Callable, Sequence
-from importlib.metadata import version
 
 from container.confine import hide
 from container.settings import FRONTS, Settings, SettingsError
@@ -43,9 +42,16 @@ def _check(arguments: Sequence[str]) -> int:
     return check.main(settings, arguments)
 
 
-def _version(_arguments: Sequence[str]) -> int:
-    print(version("medley"))
-    return 0
+def _version(arguments: Sequence[str]) -> int:
+    from container import inventory
+
+    return inventory.main(arguments)
+
+
+def _health(arguments: Sequence[str]) -> int:
+    from container import health
+
+    return health.main(Settings.read(os.environ), arguments)
 
 
 _COMMANDS: dict[str, Callable[[Sequence[str]], int]] = {
@@ -53,6 +59,7 @@ _COMMANDS: dict[str, Callable[[Sequence[str]], int]] = {
     "local": _local,
     "check": _check,
     "version": _version,
+    "health": _health,
 }
 
 

@@ -15,6 +15,7 @@ from typing import Any
 TOKEN, ADMIN_TOKEN = "MEDLEY_TOKEN", "MEDLEY_ADMIN_TOKEN"
 SECRETS = (TOKEN, ADMIN_TOKEN)
 LOOPBACK = "127.0.0.1"
+HOST = "MEDLEY_LOCAL_HOST"  # another default for --host: a published port of a container does not lead to its loopback
 _LOADS = max(2, min(8, len(os.sched_getaffinity(0))))  # a load takes a core: more at once only slow calls down
 _UNITS = {"": 1, "k": 1 << 10, "m": 1 << 20, "g": 1 << 30, "t": 1 << 40}
 _EPILOG = (
@@ -116,6 +117,8 @@ def parse(arguments: Sequence[str], environ: Mapping[str, str]) -> LocalSettings
     for option in fields(LocalSettings):
         if "type" in option.metadata:
             parser.add_argument(f"--{option.name.replace('_', '-')}", **_how(option))
+    if environ.get(HOST):
+        parser.set_defaults(host=environ[HOST])
     if environ.get("MEDLEY_BODY_LIMIT"):  # the container's own name for it
         parser.set_defaults(body_limit=size(environ["MEDLEY_BODY_LIMIT"]))
     values: dict[str, Any] = {
