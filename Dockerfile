@@ -1,18 +1,21 @@
 # The image that a SageMaker multi-model endpoint runs (docs/image.md).
 #
-#   libraries    installs what the locks say, into a folder of its own    changes with requirements/
-#   runtime      Python, those libraries, and Java among them
-#   java-cache   Java's classes, linked once                               changes with container/mms
-#   code         Medley itself                                             changes with every commit, and is small
+#   libraries    what the locks say, in a folder of its own    changes with requirements/
+#   runtime      Python, and those libraries, Java among them
+#   java-cache   Java's classes, linked once                    changes with container/mms
+#   code         Medley itself                                  changes with every commit, and is small
 ARG PYTHON=3.12
 FROM python:${PYTHON}-slim-bookworm AS libraries
+# hadolint ignore=DL3008
+RUN apt-get update && apt-get install -y --no-install-recommends binutils && rm -rf /var/lib/apt/lists/*
 WORKDIR /build
 COPY requirements/build.lock requirements/
 RUN python -m venv /tools && /tools/bin/pip install --no-cache-dir --require-hashes -r requirements/build.lock
 # Names of requirements/image: xgboost sklearn lightgbm catboost onnx skops parquet; and torch, whose CPU build is not on
 # PyPI (--build-arg PIP_EXTRA_INDEX_URL or PIP_FIND_LINKS says where it is).
 ARG FRAMEWORKS="xgboost sklearn"
-ARG PIP_EXTRA_INDEX_URL PIP_FIND_LINKS
+ARG PIP_EXTRA_INDEX_URL
+ARG PIP_FIND_LINKS
 COPY requirements/image/ requirements/image/
 COPY requirements/torch.txt requirements/
 COPY --chmod=755 requirements/install.sh requirements/
@@ -20,6 +23,8 @@ RUN requirements/install.sh /tools/bin/python /libraries ${FRAMEWORKS}
 
 FROM python:${PYTHON}-slim-bookworm AS runtime
 COPY --from=libraries /libraries/ /usr/local/
+RUN echo /opt/medley > "$(python -c 'import site; print(site.getsitepackages()[0])')/medley.pth" \
+ && mkdir -p /opt/ml/model /opt/ml/models
 
 FROM runtime AS java-cache
 WORKDIR /code
@@ -37,16 +42,25 @@ RUN /tools/bin/pip wheel --no-cache-dir --no-deps --no-build-isolation --wheel-d
  && rm -r /code/pipeline /code/medley.py /code/bin /code/__pycache__
 
 FROM runtime
-LABEL com.amazonaws.sagemaker.capabilities.multi-models=true \
-      com.amazonaws.sagemaker.capabilities.accept-bind-to-port=true
 ENV PYTHONUNBUFFERED=1 \
     MEDLEY_LOCAL_HOST=0.0.0.0
-WORKDIR /opt/ml
+WORKDIR /opt/medley
 EXPOSE 8080
 HEALTHCHECK --interval=10s --timeout=3s --start-period=20s CMD ["python", "-P", "-m", "container", "health"]
 ENTRYPOINT ["python", "-P", "-m", "container"]
 CMD ["serve"]
 COPY --from=java-cache /cache/ /usr/local/share/medley/
 COPY --from=code /code/ /opt/medley/
-RUN echo /opt/medley > "$(python -c 'import site; print(site.getsitepackages()[0])')/medley.pth" \
- && mkdir -p /opt/ml/model /opt/ml/models
+RUN python -m container.inventory > /usr/local/share/medley/sbom.spdx.json
+ARG VERSION
+ARG REVISION
+ARG CREATED
+LABEL com.amazonaws.sagemaker.capabilities.multi-models=true \
+      com.amazonaws.sagemaker.capabilities.accept-bind-to-port=true \
+      org.opencontainers.image.title=Medley \
+      org.opencontainers.image.description="One SageMaker multi-model endpoint for models of many frameworks" \
+      org.opencontainers.image.licenses=Apache-2.0 \
+      org.opencontainers.image.base.name=docker.io/library/python:3.12-slim-bookworm \
+      org.opencontainers.image.version=${VERSION} \
+      org.opencontainers.image.revision=${REVISION} \
+      org.opencontainers.image.created=${CREATED}

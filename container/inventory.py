@@ -21,6 +21,7 @@ from serving import frameworks
 
 _DISTRIBUTION = "medley"
 _DPKG = ("dpkg-query", "--show", "--showformat=${Package}\t${Version}\t${Architecture}\n")
+_LICENSE = ("License-Expression", "License")  # of a package's metadata
 _UNKNOWN = "NOASSERTION"
 _NO_ID = re.compile(r"[^A-Za-z0-9.-]")
 
@@ -69,7 +70,7 @@ def _python() -> Iterator[dict[str, Any]]:
 
 def _pip() -> Iterator[dict[str, Any]]:
     for name, found in _distributions():
-        said = found.metadata.get("License-Expression") or found.metadata.get("License") or ""
+        said = next((found.metadata[field] for field in _LICENSE if field in found.metadata), "")
         yield _package("pypi", name, found.version, f"pkg:pypi/{name}", said)
 
 
@@ -111,16 +112,16 @@ def _package(kind: str, name: str, version: str, purl: str | None, license_said:
     return part
 
 
-_KNOWN = frozenset(
-    "0BSD AFL-2.1 Apache-2.0 BSD-2-Clause BSD-3-Clause CNRI-Python GPL-2.0-only GPL-3.0-only HPND ISC LGPL-2.1-or-later "
-    "MIT MIT-CMU MPL-2.0 NCSA PSF-2.0 Python-2.0 Unlicense Zlib bzip2-1.0.6 CC0-1.0".split()
+_KNOWN = (  # of the identifiers that SPDX lists, those that Python's packages use
+    "0BSD AFL-2.1 Apache-2.0 BSD-2-Clause BSD-3-Clause CC0-1.0 CNRI-Python GPL-2.0-only GPL-3.0-only HPND ISC "
+    "LGPL-2.1-or-later MIT MIT-CMU MPL-2.0 NCSA PSF-2.0 Python-2.0 Unlicense Zlib bzip2-1.0.6 AND OR "
 )
 
 
 def _license(said: str) -> str:
     """An SPDX expression as it stands; anything else (a name in prose, a whole text) says nothing certain."""
     words = re.sub(r"[()]", " ", said).split()
-    if words and all(word in _KNOWN or word in ("AND", "OR") for word in words):
+    if words and all(f" {word} " in f" {_KNOWN}" for word in words):
         return said
     return _UNKNOWN
 
