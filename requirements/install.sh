@@ -22,5 +22,5 @@ places=$(find "$folder" -type d -name site-packages)
 find "$places" -type d -name tests -prune -exec rm -r {} +
 find "$places" -type f -name '*.py[xi]' -delete
 find "$places" -name '*.so' -not -path '*.libs/*' -exec strip --strip-debug {} +  # not the repaired ones, in *.libs
-rm -rf "$folder/bin" "$folder/share"
+rm -rf "${folder:?}/bin" "${folder:?}/share"
 "$python" -m compileall -q -j 0 "$folder" || true  # a library may carry a file that no Python can read
