@@ -92,9 +92,17 @@ def _is_number(text: str) -> bool:
 
 
 def _parquet(files: list[Path], _content_type: str, target: str) -> Table:
-    if importlib.util.find_spec("pyarrow") is None:
-        raise BadInput('Parquet needs pyarrow: build the image with "parquet" in FRAMEWORKS, or give CSV.')
-    return _of_frames(files, [pd.read_parquet(file, engine="pyarrow") for file in files], target)
+    """By DuckDB: where pyarrow is installed pandas imports it, and its threads would be in every model's parent."""
+    if importlib.util.find_spec("duckdb") is None:
+        raise BadInput('Parquet needs DuckDB: build the image with "parquet" in FRAMEWORKS, or give CSV.')
+    import duckdb
+
+    try:
+        with duckdb.connect() as connection:
+            tables = [connection.read_parquet(str(file)).df() for file in files]
+    except duckdb.Error as error:
+        raise ValueError(str(error).partition("\n")[0]) from error
+    return _of_frames(files, tables, target)
 
 
 def _of_frames(files: list[Path], tables: list[pd.DataFrame], target: str) -> Table:

@@ -125,7 +125,10 @@ def _describe(folder: Path, table: Any) -> None:
         sample = _sample(table, Path(place))
         words = ["-m", "container", "check", str(folder), "--sample", str(sample)]
         done = subprocess.run([sys.executable, *words], capture_output=True, text=True)
-    report = json.loads(done.stdout.strip().rpartition("\n")[2])
+    try:
+        report = json.loads(done.stdout.strip().rpartition("\n")[2])
+    except ValueError:
+        raise InvalidModel(f"The check of the trained model gave no report. {done.stderr.strip()}") from None
     if report["error"]:
         raise InvalidModel(f"The trained model cannot be served: {report['error']['message']}")
     (folder / manifest.NAME).write_text(describe(said, report, hashes).to_json())
