@@ -64,8 +64,8 @@ def test_sigterm_ends_a_training_at_once() -> None:
 
 def test_training_that_takes_all_memory_says_so() -> None:
     with readable_folder() as root:
-        forest = {"framework": "sklearn", "estimator": "ensemble.RandomForestRegressor", "n_estimators": "1000000"}
-        _lay_out(root, forest, rows=4000)
+        wide = {"framework": "sklearn", "estimator": "MLPRegressor", "hidden_layer_sizes": "[30000, 30000]"}
+        _lay_out(root, wide)
         status, said, errors = once("train", options=("--memory=250m", "--memory-swap=250m"), volumes={root: "/opt/ml"})
         assert status == 1, said + errors
         assert "not enough memory" in (root / "output" / "failure").read_text()
