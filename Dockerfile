@@ -52,6 +52,7 @@ CMD ["serve"]
 COPY --from=java-cache /cache/ /usr/local/share/medley/
 COPY --from=code /code/ /opt/medley/
 RUN python -m container.inventory > /usr/local/share/medley/sbom.spdx.json
+ARG PYTHON
 ARG VERSION
 ARG REVISION
 ARG CREATED
@@ -60,7 +61,7 @@ LABEL com.amazonaws.sagemaker.capabilities.multi-models=true \
       org.opencontainers.image.title=Medley \
       org.opencontainers.image.description="One SageMaker multi-model endpoint for models of many frameworks" \
       org.opencontainers.image.licenses=Apache-2.0 \
-      org.opencontainers.image.base.name=docker.io/library/python:3.12-slim-bookworm \
+      org.opencontainers.image.base.name=docker.io/library/python:${PYTHON}-slim-bookworm \
       org.opencontainers.image.version=${VERSION} \
       org.opencontainers.image.revision=${REVISION} \
       org.opencontainers.image.created=${CREATED}

@@ -2,6 +2,8 @@
 
 import json
 import os
+import re
+import secrets
 import subprocess
 import sys
 from collections.abc import Iterator
@@ -15,7 +17,7 @@ from sklearn.linear_model import LinearRegression
 
 import medley
 from tests import engine
-from tests.container import free_port, until
+from tests.container import ECHO, free_port, until
 
 from .rig import Box, once, readable_folder, running
 
@@ -42,6 +44,22 @@ def test_folder_is_served_through_the_published_port(models: Path) -> None:
         assert _ask(box) == [5.0]
         assert box.run("python", "-P", "-m", "container", "health").returncode == 0
         assert box.stop() == 0
+
+
+def test_command_of_the_readme_serves(models: Path) -> None:
+    """As it stands there: only engine, port, folder and image are put in."""
+    readme = (Path(__file__).parents[2] / "README.md").read_text()
+    (line,) = re.findall(r"^docker (run .*)$", readme, re.MULTILINE)
+    port, name = free_port(), f"medley-image-readme-{secrets.token_hex(4)}"
+    words = line.replace("8080:8080", f"127.0.0.1:{port}:8080").replace("./models", str(models)).split()
+    words = [engine.IMAGE if word == "medley" else word for word in words]
+    engine.call(words[0], "--detach", f"--name={name}", *words[1:])
+    try:
+        box = Box(name, port, models)
+        box.wait_for_ping()
+        assert _ask(box) == [5.0]
+    finally:
+        engine.call("rm", "--force", name, check=False)
 
 
 def test_hardened_it_serves_a_folder(models: Path) -> None:
@@ -100,7 +118,7 @@ def test_pack_lets_the_image_judge(models: Path) -> None:
         done = subprocess.run(command, capture_output=True, text=True, cwd=folder, env=environ, check=False)
         assert done.returncode == 1
         assert "needs the module 'nowhere', which is not in this image" in done.stderr
-        (folder / "model" / "code" / "inference.py").write_text("def model_fn(folder):\n    return 1\n")
+        (folder / "model" / "code" / "inference.py").write_text(ECHO)
         done = subprocess.run(command, capture_output=True, text=True, cwd=folder, env=environ, check=False)
         assert done.returncode == 0, done.stderr
         assert (folder / "model.tar.gz").is_file()
