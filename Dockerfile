@@ -1,16 +1,19 @@
 # The image that a SageMaker multi-model endpoint runs (docs/image.md).
 #
+#   tools        pip, setuptools, strip
 #   libraries    what the locks say, in a folder of its own    changes with requirements/
 #   runtime      Python, and those libraries, Java among them
 #   java-cache   Java's classes, linked once                    changes with container/mms
 #   code         Medley itself                                  changes with every commit, and is small
 ARG PYTHON=3.12
-FROM python:${PYTHON}-slim-bookworm AS libraries
+FROM python:${PYTHON}-slim-bookworm AS tools
 # hadolint ignore=DL3008
 RUN apt-get update && apt-get install -y --no-install-recommends binutils && rm -rf /var/lib/apt/lists/*
 WORKDIR /build
 COPY requirements/build.lock requirements/
 RUN python -m venv /tools && /tools/bin/pip install --no-cache-dir --require-hashes -r requirements/build.lock
+
+FROM tools AS libraries
 # Names of requirements/image: xgboost sklearn lightgbm catboost onnx skops parquet; and torch, whose CPU build is not on
 # PyPI (--build-arg PIP_EXTRA_INDEX_URL or PIP_FIND_LINKS says where it is).
 ARG FRAMEWORKS="xgboost sklearn"
@@ -32,7 +35,7 @@ COPY container/__init__.py container/settings.py container/
 COPY container/mms/ container/mms/
 RUN python -m container.mms.aot /cache/multi-model-server.aot
 
-FROM libraries AS code
+FROM tools AS code
 COPY pyproject.toml README.md LICENSE medley.py ./
 COPY container/ container/
 COPY pipeline/ pipeline/
