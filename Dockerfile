@@ -25,6 +25,9 @@ COPY --chmod=755 requirements/install.sh requirements/
 RUN requirements/install.sh /tools/bin/python /libraries ${FRAMEWORKS}
 
 FROM python:${PYTHON}-slim-bookworm AS runtime
+# What LightGBM asks of the system; the others bring their own.
+# hadolint ignore=DL3008
+RUN apt-get update && apt-get install -y --no-install-recommends libgomp1 && rm -rf /var/lib/apt/lists/*
 COPY --from=libraries /libraries/ /usr/local/
 RUN echo /opt/medley > "$(python -c 'import site; print(site.getsitepackages()[0])')/medley.pth" \
  && mkdir -p /opt/ml/model /opt/ml/models

@@ -79,6 +79,16 @@ def test_sbom_is_valid_spdx_and_lists_every_package(versions: dict[str, Any], tm
     assert {"libc6", "python"} <= {name for name, _ in listed}
 
 
+def test_every_framework_of_the_image_can_be_imported(versions: dict[str, Any]) -> None:
+    code = (
+        "import importlib; from serving.frameworks import FRAMEWORKS, is_installed;"
+        "print(*[importlib.import_module(f.LIBRARY).__name__ for f in FRAMEWORKS.values() if is_installed(f)])"
+    )
+    status, said, errors = once("-c", code, options=("--entrypoint=python",))
+    assert status == 0, errors
+    assert len(said.split()) == len(versions["frameworks"])
+
+
 def test_java_takes_its_classes_from_the_cache_of_the_build() -> None:
     """AOTMode=on: Java refuses to start where the cache does not fit."""
     code = (
