@@ -4,7 +4,7 @@ VENV := .venv
 BIN := $(VENV)/bin
 READY := $(VENV)/ready
 
-.PHONY: setup torch demo test check bench lock clean
+.PHONY: setup torch demo test check bench image test-image lock clean
 setup: $(READY)
 
 $(READY): requirements/build.lock requirements/dev.lock pyproject.toml
@@ -33,9 +33,27 @@ check: setup
 bench: setup
 	$(BIN)/python -m benchmarks
 
+# docker, or what has its command line; FRAMEWORKS: which of requirements/image the image has
+ENGINE ?= docker
+IMAGE ?= medley
+FRAMEWORKS ?= xgboost sklearn
+image:
+	$(ENGINE) build --tag $(IMAGE) --build-arg FRAMEWORKS="$(FRAMEWORKS)" \
+	  --build-arg VERSION="$$(sed -n 's/^version = "\(.*\)"/\1/p' pyproject.toml)" \
+	  --build-arg REVISION="$$(git rev-parse HEAD 2>/dev/null)" --build-arg CREATED="$$(date -u +%Y-%m-%dT%H:%M:%SZ)" .
+
+# The contract suite against containers of the image, on both fronts, and what only a container can show.
+test-image: setup
+	MEDLEY_TEST_IMAGE=$(IMAGE) ENGINE="$(ENGINE)" $(BIN)/python -m pytest --numprocesses 2 --dist loadgroup tests/image tests/contract
+
+COMPILE = $(BIN)/uv pip compile --quiet --universal --fork-strategy fewest --python-version 3.11 --generate-hashes --no-annotate \
+  --no-header --allow-unsafe
+# What multi-model-server's own Python and CatBoost's plots would import, which is nothing that an image runs.
+NOT_IN_IMAGE := pillow future enum-compat model-archiver matplotlib plotly graphviz contourpy cycler fonttools kiwisolver pyparsing
 lock: setup
-	for set in build runtime frameworks dev; do $(BIN)/uv pip compile --quiet --universal --fork-strategy fewest --python-version 3.11 \
-	  --generate-hashes --no-annotate --no-header --allow-unsafe requirements/$$set.in -o requirements/$$set.lock; done
+	for set in build runtime frameworks dev; do $(COMPILE) requirements/$$set.in -o requirements/$$set.lock; done
+	for set in requirements/image/*.in; do $(COMPILE) $$set -o $${set%.in}.lock -c requirements/frameworks.lock \
+	  $(NOT_IN_IMAGE:%=--no-emit-package %); done
 
 clean:
 	rm -rf $(VENV) build *.egg-info .pytest_cache .mypy_cache .ruff_cache .hypothesis

@@ -1,10 +1,9 @@
-"""`python -m container serve | local | check | version`: settings once, then hand over."""
+"""`python -m container serve | train | local | check | evaluate | version | health`: settings once, then hand over."""
 
 import argparse
 import os
 import sys
 from collections.abc import Callable, Sequence
-from importlib.metadata import version
 
 from container.confine import hide
 from container.settings import FRONTS, Settings, SettingsError
@@ -30,6 +29,20 @@ def _local(arguments: Sequence[str]) -> int:
 
 
 def _check(arguments: Sequence[str]) -> int:
+    settings = _as_served("check", arguments)
+    from container import check
+
+    return check.main(settings, arguments)
+
+
+def _evaluate(arguments: Sequence[str]) -> int:
+    settings = _as_served("evaluate", arguments)
+    from container import evaluate
+
+    return evaluate.main(settings, arguments)
+
+
+def _as_served(command: str, arguments: Sequence[str]) -> Settings:
     """In a process that has the environment of the container's own."""
     from container.start import environment
 
@@ -37,22 +50,39 @@ def _check(arguments: Sequence[str]) -> int:
     one_thread = dict.fromkeys(("OMP_NUM_THREADS", "OPENBLAS_NUM_THREADS", "MKL_NUM_THREADS"), "1")
     own = environment(os.environ, settings.keep_credentials) | one_thread
     if own != dict(os.environ):
-        os.execve(sys.executable, [sys.executable, "-m", "container", "check", *arguments], own)  # noqa: S606
-    from container import check
-
-    return check.main(settings, arguments)
+        os.execve(sys.executable, [sys.executable, *_SAFELY, "-m", "container", command, *arguments], own)  # noqa: S606
+    return settings
 
 
-def _version(_arguments: Sequence[str]) -> int:
-    print(version("medley"))
-    return 0
+_SAFELY = ["-P"] if sys.flags.safe_path else []  # no module of the working directory in place of ours
+
+
+def _train(arguments: Sequence[str]) -> int:
+    from container import train
+
+    return train.main(arguments)
+
+
+def _version(arguments: Sequence[str]) -> int:
+    from container import inventory
+
+    return inventory.main(arguments)
+
+
+def _health(arguments: Sequence[str]) -> int:
+    from container import health
+
+    return health.main(Settings.read(os.environ), arguments)
 
 
 _COMMANDS: dict[str, Callable[[Sequence[str]], int]] = {
     "serve": _serve,
+    "train": _train,
     "local": _local,
     "check": _check,
+    "evaluate": _evaluate,
     "version": _version,
+    "health": _health,
 }
 
 

@@ -34,7 +34,7 @@ from serving import artifact, codecs, frameworks, usercode
 from serving.answers import AnswerParser, predict_command
 from serving.board import Board
 from serving.errors import LoadTimeout, MedleyError, ModelDied, PredictionTimeout
-from serving.frames import Request
+from serving.frames import Request, Response
 from serving.process import ModelProcess, Process
 
 CONTENT_TYPES = {
@@ -62,7 +62,7 @@ class _Heard(Log):
             self.warnings.append(message)
 
 
-class _Model:
+class Model:
     """One model process, and what it says."""
 
     def __init__(self, folder: Path, settings: Settings) -> None:
@@ -100,8 +100,8 @@ class _Model:
         died = ModelDied("The model's process does not answer.")
         return int(self._wait_for({"measured"}, self._settings.load_timeout, died)["bytes"])
 
-    def ask(self, body: bytes, content_type: str, accept: str) -> tuple[dict[str, Any], float]:
-        """The sample's answer, and the milliseconds that it took."""
+    def ask(self, body: bytes, content_type: str, accept: str) -> tuple[Response, float]:
+        """The answer to a request, and the milliseconds that it took."""
         ours, theirs = socket.socketpair()
         self._child.serve(theirs)
         headers = {"content-type": content_type, "accept": accept}
@@ -114,11 +114,7 @@ class _Model:
         late = PredictionTimeout(f"The sample was not answered within {self._settings.predict_timeout:g} s.")
         for _ in self._while_alive(self._settings.predict_timeout, late, ours):
             if answer := parser.feed(ours.recv(1 << 16)):
-                response = answer.responses[0]
-                text = response.body.decode("utf-8", "replace")
-                shown = text[:_LONGEST_ANSWER] if text.isprintable() or "\n" in text else f"{len(response.body)} bytes"
-                found = {"status": response.status, "content_type": response.content_type, "body": shown}
-                return found, (time.perf_counter() - begin) * 1000
+                return answer.responses[0], (time.perf_counter() - begin) * 1000
         raise AssertionError("it ends with an answer, or with an error")
 
     def _wait_for(self, words: set[str], seconds: float, late: MedleyError) -> dict[str, Any]:
@@ -166,7 +162,7 @@ def check(
     folder: Path, settings: Settings, sample: Path | None, content_type: str | None, accept: str
 ) -> dict[str, Any]:
     """The report: `error` is None where all went well."""
-    model = _Model(folder, settings)
+    model = Model(folder, settings)
     report: dict[str, Any] = {"error": None, "libraries": _libraries()}
     try:
         ready = model.load()
@@ -183,12 +179,15 @@ def check(
     return report | {"warnings": model.heard.warnings}
 
 
-def _ask(model: _Model, described: dict[str, Any], sample: Path, kind: str | None, accept: str) -> dict[str, Any]:
+def _ask(model: Model, described: dict[str, Any], sample: Path, kind: str | None, accept: str) -> dict[str, Any]:
     body = sample.read_bytes()
     content_type = kind or CONTENT_TYPES.get(sample.suffix, "application/octet-stream")
     answer, milliseconds = model.ask(body, content_type, accept)
-    columns = _columns(body, content_type, described.get("names")) if answer["status"] < 400 else None
-    return answer | {"ms": round(milliseconds, 3), "columns": columns}
+    text = answer.body.decode("utf-8", "replace")
+    shown = text[:_LONGEST_ANSWER] if text.isprintable() or "\n" in text else f"{len(answer.body)} bytes"
+    columns = _columns(body, content_type, described.get("names")) if answer.status < 400 else None
+    found = {"status": answer.status, "content_type": answer.content_type, "body": shown}
+    return found | {"ms": round(milliseconds, 3), "columns": columns}
 
 
 def _columns(body: bytes, content_type: str, names: list[str] | None) -> list[dict[str, str]] | None:
@@ -225,7 +224,7 @@ def _libraries() -> dict[str, str]:
 
 
 @contextmanager
-def _unpacked(path: Path) -> Iterator[Path]:
+def unpacked(path: Path) -> Iterator[Path]:
     """The folder itself, or one that every uid can read, for as long as it is needed."""
     if path.is_dir():
         yield path.resolve()
@@ -236,7 +235,7 @@ def _unpacked(path: Path) -> Iterator[Path]:
         yield Path(place) / "model"
 
 
-class _Quiet(Log):
+class Quiet(Log):
     def __init__(self) -> None:
         pass
 
@@ -253,8 +252,8 @@ def main(settings: Settings, arguments: Sequence[str]) -> int:
     parser.add_argument("--accept", default="application/json", help="the answer's type (default: JSON)")
     words = parser.parse_args(arguments)
     try:
-        preload(_Quiet())
-        with _unpacked(words.artifact) as folder:
+        preload(Quiet())
+        with unpacked(words.artifact) as folder:
             report = check(folder, settings, words.sample, words.content_type, words.accept)
     except (MedleyError, OSError) as error:
         message = f"{error.filename}: {error.strerror}" if isinstance(error, OSError) and error.filename else str(error)

@@ -40,6 +40,7 @@ def confine(number: int, must_read: Iterable[str], parent: int) -> bool:
     descriptors = min(_DESCRIPTORS, resource.getrlimit(resource.RLIMIT_NOFILE)[1])
     resource.setrlimit(resource.RLIMIT_NOFILE, (descriptors, descriptors))
     _raise_oom_score()
+    _empty_bounding_set()  # another uid than root's may not
     dropped = os.geteuid() == 0 and _drop_uid(_FIRST_UID + number % _UIDS, must_read)
     _drop_capabilities()
     _prctl(_PR_SET_NO_NEW_PRIVS, 1)
@@ -107,9 +108,12 @@ def _can_read(path: Path) -> bool:
     return True
 
 
-def _drop_capabilities() -> None:
+def _empty_bounding_set() -> None:
     for capability in range(_CAPABILITIES):
         _libc.prctl(_PR_CAPBSET_DROP, capability, 0, 0, 0)  # EPERM where there is none to drop, EINVAL past the last
+
+
+def _drop_capabilities() -> None:
     _libc.prctl(_PR_CAP_AMBIENT, _PR_CAP_AMBIENT_CLEAR_ALL, 0, 0, 0)
     header = (ctypes.c_uint32 * 2)(_CAPABILITY_VERSION_3, 0)
     if _libc.capset(header, (ctypes.c_uint32 * 6)()):

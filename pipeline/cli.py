@@ -40,14 +40,19 @@ def pack(
     ] = None,
     content_type: Annotated[str | None, typer.Option(help="The sample's, where its name does not say.")] = None,
     image: Annotated[str | None, typer.Option(help="Let this image's libraries judge, not this Python's.")] = None,
+    engine: Annotated[
+        str, typer.Option(envvar="ENGINE", help="What runs the image: docker, or what has its command line.")
+    ] = "docker",
     from_estimator: Annotated[
         str | None, typer.Option(metavar="MODULE:NAME", help="Pack a model of a Python module, instead of a folder.")
     ] = None,
 ) -> None:
     """Check a model as the container would load it, measure it, and write the artifact."""
     from pipeline import pack_command
+    from pipeline.judge import Judge
 
-    raise typer.Exit(pack_command.run(folder, output, sample, content_type, image, from_estimator))
+    judge = Judge(image, engine)
+    raise typer.Exit(pack_command.run(folder, output, sample, content_type, judge, from_estimator))
 
 
 @app.command()

@@ -5,6 +5,7 @@ vendored. Both are command lines of a `Judge`, so that nothing else knows which 
 """
 
 import json
+import shlex
 import subprocess
 import sys
 from collections.abc import Sequence
@@ -21,9 +22,10 @@ class JudgeFailed(RuntimeError):
 
 @dataclass(frozen=True)
 class Judge:
-    """`image` None: this Python."""
+    """`image` None: this Python. engine: docker, or what has its command line."""
 
     image: str | None = None
+    engine: str = "docker"
 
     def check(self, folder: Path, sample: Path | None = None, content_type: str | None = None) -> dict[str, Any]:
         """The report of `container check`. Raises JudgeFailed."""
@@ -44,7 +46,9 @@ class Judge:
     def pip(self, folder: Path, words: Sequence[str]) -> subprocess.CompletedProcess[str]:
         """Runs pip in `folder`. It is for the caller to look at the return code."""
         mounts = {folder: _ARTIFACT}
-        command = self._command(["-m", "pip"], mounts, ["--entrypoint=python", "-m", "pip"])
+        command = self._command(
+            ["-m", "pip"], mounts, ["--entrypoint=python", f"--workdir={_ARTIFACT}", "-P", "-m", "pip"]
+        )
         return _run([*command, *words], folder if self.image is None else None)
 
     def _command(self, here: list[str], mounts: dict[Path, str], there: list[str]) -> list[str]:
@@ -53,7 +57,7 @@ class Judge:
         volumes = [f"--volume={outside}:{inside}" for outside, inside in mounts.items()]
         options = [word for word in there if word.startswith("--")]
         command = [word for word in there if word not in options]
-        return ["docker", "run", "--rm", f"--workdir={_ARTIFACT}", *volumes, *options, self.image, *command]
+        return [*shlex.split(self.engine), "run", "--rm", *volumes, *options, self.image, *command]
 
 
 def _run(command: list[str], folder: Path | None = None) -> subprocess.CompletedProcess[str]:

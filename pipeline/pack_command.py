@@ -20,7 +20,7 @@ def run(
     output: Path | None,
     sample: Path | None,
     content_type: str | None,
-    image: str | None,
+    judge: Judge,
     from_estimator: str | None,
 ) -> int:
     """The exit status: 0 packed, 1 refused, 2 not understood."""
@@ -31,11 +31,11 @@ def run(
     try:
         with console.status("Packing") as status:
             if from_estimator is not None:
-                packed = _from_estimator(from_estimator, output, sample, image)
+                packed = _from_estimator(from_estimator, output, sample, judge)
             else:
                 assert folder is not None
                 archive = (output or folder.resolve().with_name(f"{folder.resolve().name}.tar.gz")).resolve()
-                packed = pack(folder.resolve(), archive, Judge(image), sample, content_type, status.update)
+                packed = pack(folder.resolve(), archive, judge, sample, content_type, status.update)
     except (MedleyError, JudgeFailed, OSError) as error:
         errors.print(labelled("Not packed.", "red", _sentence(error)), soft_wrap=True)
         return 1
@@ -49,7 +49,7 @@ def _sentence(error: Exception) -> str:
     return f"{error.filename}: {error.strerror}." if isinstance(error, OSError) and error.filename else str(error)
 
 
-def _from_estimator(place: str, output: Path | None, sample: Path | None, image: str | None) -> Packed:
+def _from_estimator(place: str, output: Path | None, sample: Path | None, judge: Judge) -> Packed:
     import medley
 
     module, _, name = place.partition(":")
@@ -60,7 +60,7 @@ def _from_estimator(place: str, output: Path | None, sample: Path | None, image:
         raise InvalidModel(
             f"--from-estimator {place}: {error}. Say MODULE:NAME of what can be imported here."
         ) from error
-    return medley.pack(model, output or f"{name}.tar.gz", sample=sample, image=image)
+    return medley.pack(model, output or f"{name}.tar.gz", sample=sample, image=judge.image, engine=judge.engine)
 
 
 def _table(packed: Packed) -> Table:

@@ -12,6 +12,7 @@ import json
 import os
 import queue
 import random
+import secrets
 import select
 import signal
 import socket
@@ -28,10 +29,13 @@ from typing import Any, Self, TypeVar
 from multidict import CIMultiDict
 
 from container.child import SPARE
+from tests import engine
 
 T = TypeVar("T")
 _STAYS_AWAY = 0.15  # seconds
-PATIENCE = 30.0  # seconds: how long anything may take before the test says that it did not come
+PATIENCE = (
+    90.0 if engine.IMAGE else 30.0
+)  # seconds: how long anything may take before the test says that it did not come
 ECHO = """
 def model_fn(model_dir):
     return "echo"
@@ -53,7 +57,8 @@ class Answer:
 
 
 class Container:
-    """`python -m container serve` on a free port of loopback, with a model root of its own."""
+    """`python -m container serve` on a free port of loopback, with a model root of its own.
+    With MEDLEY_TEST_IMAGE it is a container of that image."""
 
     front = "mms"  # of all containers that are made from now on (conftest.py)
     command: Sequence[str] = (sys.executable, "-m", "container", "serve")
@@ -91,7 +96,10 @@ class Container:
         try:
             self.process.wait(PATIENCE)
         finally:
-            kill_all(self.processes)
+            if engine.IMAGE:
+                engine.call("rm", "--force", self._name, check=False)
+            else:
+                kill_all(self.processes)
         self._reader.join(PATIENCE)
 
     @contextmanager
@@ -104,8 +112,10 @@ class Container:
             self.__exit__()
 
     def start(self) -> None:
+        self._name, self._pid = f"medley-test-{secrets.token_hex(6)}", 0
+        command = list(self.command)
         self.process = subprocess.Popen(
-            list(self.command),
+            engine.shared(self._name, command, self.variables) if engine.IMAGE else command,
             env={**os.environ, **self.variables},
             stdout=subprocess.PIPE,
             stdin=subprocess.DEVNULL,
@@ -222,9 +232,16 @@ class Container:
     # Its processes.
 
     @property
+    def pid(self) -> int:
+        """Of its first process: not the engine's."""
+        if engine.IMAGE and not self._pid:
+            self._pid = until(lambda: engine.pid_of(self._name), "the container's process")
+        return self._pid or self.process.pid
+
+    @property
     def processes(self) -> list[int]:
         """The pids of everything that it has started, however deep."""
-        return descendants(self.process.pid)
+        return descendants(self.pid)
 
     @property
     def zygote(self) -> int:
@@ -238,7 +255,7 @@ class Container:
     @property
     def http(self) -> int:
         """The process that speaks HTTP."""
-        return self.java if self.front == "mms" else self.process.pid
+        return self.java if self.front == "mms" else self.pid
 
     @property
     def model_processes(self) -> list[int]:

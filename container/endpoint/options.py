@@ -18,6 +18,7 @@ from typing import Any
 TOKEN, ADMIN_TOKEN = "MEDLEY_TOKEN", "MEDLEY_ADMIN_TOKEN"
 SECRETS = (TOKEN, ADMIN_TOKEN)
 LOOPBACK = "127.0.0.1"
+HOST = "MEDLEY_LOCAL_HOST"  # another default for --host: a published port of a container does not lead to its loopback
 _LOADS = max(2, min(8, len(os.sched_getaffinity(0))))  # a load takes a core: more at once only slow calls down
 _UNITS = {"": 1, "k": 1 << 10, "m": 1 << 20, "g": 1 << 30, "t": 1 << 40}
 _ABOUT = "Serve models as a SageMaker multi-model endpoint would: boto3's invoke_endpoint works against it."
@@ -159,6 +160,8 @@ def parse(arguments: Sequence[str], environ: Mapping[str, str]) -> LocalSettings
             parser.set_defaults(body_limit=size(limit))
         except argparse.ArgumentTypeError as error:
             parser.error(f"MEDLEY_BODY_LIMIT: {error}")
+    if environ.get(HOST):
+        parser.set_defaults(host=environ[HOST])
     values: dict[str, Any] = {
         name: tuple(v) if isinstance(v, list) else v for name, v in vars(parser.parse_args(arguments)).items()
     }

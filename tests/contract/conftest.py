@@ -1,12 +1,21 @@
 """One container for all tests that need nothing special of it; each unloads what it has loaded."""
 
 from collections.abc import Iterator
+from pathlib import Path
 
 import pytest
 
 from tests.container import Container
 
 from .rig import ASK, Serve, Served, readable_folder, running, serve_in
+
+
+@pytest.fixture
+def tmp_path() -> Iterator[Path]:
+    """Every uid may use it, unlike pytest's own: a model process may have one of its own."""
+    with readable_folder() as folder:
+        folder.chmod(0o777)
+        yield folder
 
 
 @pytest.fixture(scope="session")

@@ -29,7 +29,7 @@ def test_load_answers_507_where_the_budget_is_too_small() -> None:
         answer, line = refused(container, ECHO)
         assert answer.status == line["status"] == 507
         assert "MB" in line["message"]
-        assert container.models() == []
+        until(lambda: container.models() == [], "an empty list")
 
 
 def test_third_model_answers_507_until_another_is_unloaded(limited: Container) -> None:

@@ -168,6 +168,7 @@ def test_model_that_dies_three_times_in_a_minute_is_broken_and_comes_back(contai
 def test_model_that_cannot_be_loaded_again_is_broken_says_why_and_is_tried_again(container: Container) -> None:
     once = "if os.path.exists('been'): raise RuntimeError('never again')\nopen('been', 'w').close()\nreturn 1"
     folder = container.put("mortal", code(f"{QUICK}os._exit(1)", load=once))
+    folder.chmod(0o777)
     assert container.load("mortal").status == 200
     assert container.invoke("mortal", b"die").status == 502
 

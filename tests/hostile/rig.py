@@ -45,6 +45,7 @@ class Bell:
     def __init__(self, folder: Path, name: str = "bell") -> None:
         path = folder / name
         os.mkfifo(path)
+        path.chmod(0o666)  # a model process may have a uid of its own
         self._fd = os.open(path, os.O_RDWR | os.O_NONBLOCK)
         self.ring = f"os.write(os.open({str(path)!r}, os.O_WRONLY), b'%8d' % os.getpid())"
 
@@ -69,6 +70,7 @@ class Gate:
     def __init__(self, folder: Path, name: str = "gate") -> None:
         path = folder / name
         os.mkfifo(path)
+        path.chmod(0o666)  # a model process may have a uid of its own
         self._fd = os.open(path, os.O_RDWR | os.O_NONBLOCK)
         self.wait = f"os.read(os.open({str(path)!r}, os.O_RDONLY), 1)"
 

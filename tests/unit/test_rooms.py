@@ -13,7 +13,14 @@ ARROWS = {
     "container.endpoint": ("container.endpoint", "serving.artifact", "serving.errors", "serving.names"),
     "container": ("container", "serving"),
     "serving": ("serving",),
-    "pipeline": ("pipeline", "serving.artifact", "serving.manifest", "serving.errors", "serving.inspection"),
+    "pipeline": (
+        "pipeline",
+        "serving.artifact",
+        "serving.manifest",
+        "serving.description",
+        "serving.errors",
+        "serving.inspection",
+    ),
 }
 
 
