@@ -70,6 +70,8 @@ class _Tally:
         requests = self.counts.get("Invocations", 0)
         values = {name: self.counts.get(name, 0) for name in _UNITS}
         values["LatencyMean"] = round(1000 * self.busy / requests, 3) if requests else 0
+        for name in ("LoadTime", "StartTime"):  # of one load
+            values[name] = round(values[name] / max(1, values["Loads"]), 3)
         values["Memory"] = self.memory
         aws = {"Timestamp": milliseconds, "CloudWatchMetrics": [_DIRECTIVE]}
         self.counts, self.busy = {}, 0.0

@@ -14,6 +14,7 @@ LOAD is read and answered here, never in the process: a dead process answers not
 
 from __future__ import annotations
 
+import math
 import socket
 import time
 from collections.abc import Callable, Sequence
@@ -132,7 +133,8 @@ class Hosted:
         """Ours, and this model's alone: the others go on."""
         self._zygote.log("ERROR", f"A fault in hosting the model, which is given up: {error!r}", model=self.name)
         self._family.kill()
-        self._door.lost(self)
+        if self.state != "closed":
+            self._door.lost(self)
 
     def give_up_load(self) -> None:
         self._fail(LoadTimeout(f"The model was not loaded within {self._zygote.settings.load_timeout:g} s."))
@@ -180,7 +182,10 @@ class Hosted:
         """The process has loaded the model, or was forked from one that has. It says how much it has touched, which is
         quick to know; only where that would be too much, it must measure before the front is answered."""
         if child is self._family.first:
-            self._loads.took(float(message["ms"]))
+            milliseconds = float(message["ms"])
+            if not math.isfinite(milliseconds):
+                raise ValueError("a load takes some time")
+            self._loads.took(milliseconds)
             self.stackable = bool(message["stackable"])
         child.bytes = max(0, int(message["bytes"]))
         try:

@@ -29,7 +29,7 @@ from container.endings import why_ended
 from container.heap import fill_holes
 from container.hosted import Hosted
 from container.log import Log
-from container.loop import Loop
+from container.loop import Loop, attempt
 from container.memory import Budget, killed_for_memory, limit_for_models
 from container.orphans import end_all, sweep
 from container.settings import Settings
@@ -43,7 +43,7 @@ from serving.process import ModelProcess, Process
 
 SOURCE_ROOT = Path(__file__).resolve().parent.parent
 _TICK = 0.25  # seconds between looks at the boards
-_DRAIN_TICK = 0.05  # the same, when the container is to end
+_DRAIN_TICK, _DRAIN_LOOKS = 0.05, 8  # the same, when the container is to end; how many must see nothing
 _OWN_PART = 320 << 20  # bytes, beside the front's: this process and its copies of pages, the supervisor, slack
 
 
@@ -92,7 +92,11 @@ class Zygote:
         """Whoever has waited for a process's end goes on."""
         waiting, self.waiting = self.waiting, []
         for deaths, action in waiting:
-            self._when_gone(deaths & {*self.dying}, action)
+            attempt(lambda: self._when_gone(deaths & {*self.dying}, action), self._fault)  # noqa: B023  it is called here
+
+    def _fault(self, error: Exception) -> None:
+        """Of one who has waited: the others go on."""
+        self.log("ERROR", f"A fault in what has waited for memory: {error!r}")
 
     def after_deaths(self, action: Callable[[], None]) -> None:
         """When what is dying now is gone, and its memory free: at once where nothing is."""
@@ -125,11 +129,14 @@ class Zygote:
         else:
             self.loop.stop()
 
-    def _say_when_drained(self, said: int, looks: int = 0) -> None:
-        """Nobody may owe an answer twice in a row: what the front holds between two steps of its own is not seen."""
-        looks = 0 if any(hosted.owes for hosted in self.models) else looks + 1
-        if looks < 2:
-            self.loop.after(_DRAIN_TICK, lambda: self._say_when_drained(said, looks))
+    def _say_when_drained(self, said: int, quiet: int = 0, before: object = None) -> None:
+        """When for some looks in a row nobody has owed an answer or had one: an answer's way out through the front is
+        not seen, nor what the front has not passed on."""
+        now = [child.board.counts for hosted in self.models for child in hosted.children]
+        owes = any(hosted.owes for hosted in self.models)
+        quiet = 0 if owes or now != before else quiet + 1
+        if quiet < _DRAIN_LOOKS:
+            self.loop.after(_DRAIN_TICK, lambda: self._say_when_drained(said, quiet, now))
         else:
             os.write(said, DRAINED)
 

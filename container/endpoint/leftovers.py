@@ -10,7 +10,7 @@ import time
 
 from serving.errors import MedleyError
 
-from .upstream import NOT_FOUND, Upstream
+from .upstream import Upstream
 
 _FIRST_PAUSE, _LONGEST_PAUSE = 0.25, 10.0  # seconds
 
@@ -41,9 +41,9 @@ class Leftovers:
             await asyncio.sleep(pause)
             pause = min(2 * pause, _LONGEST_PAUSE)
             try:
-                answer = await self._upstream.unload(alias)
-            except MedleyError:  # nobody answers, or not in time
+                was_there = await self._upstream.unload(alias)
+            except MedleyError:  # nobody answers, or not in time, or it cannot now
                 continue
-            if answer.status != NOT_FOUND or not may_come:
+            if was_there or not may_come:
                 return
             last = min(last, time.monotonic() + self._load_seconds)

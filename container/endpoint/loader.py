@@ -25,7 +25,7 @@ from .own_word import asks_to_stay
 from .parts import Limits, Platform
 from .room import Room
 from .store import Artifact
-from .upstream import CONFLICT, NOT_FOUND, OUT_OF_MEMORY, Answer, words
+from .upstream import CONFLICT, OUT_OF_MEMORY, Answer, words
 
 _LENT = 4  # times the places there are: all loads together
 _LOADED = (200, CONFLICT)  # 409: that name is loaded already, and nobody else has it
@@ -245,12 +245,10 @@ class Loader:
         if not model.alias:
             return  # the container was not asked yet
         try:
-            answer = await self._on.upstream.unload(model.alias)
+            if await self._on.upstream.unload(model.alias):
+                return
         except MedleyError as error:
             _log.warning("a load that took too long could not be undone yet: %s", error)
-        else:
-            if answer.status != NOT_FOUND:
-                return
         self._leftovers.add(model.alias, may_come=True)
 
     def chore(self, work: Coroutine[None, None, None]) -> None:

@@ -48,9 +48,13 @@ class Upstream:
         wanted = json.dumps({"model_name": model_name, "url": folder}).encode()
         return await self._call(self._first_lines("POST", "/models"), _JSON, wanted)
 
-    async def unload(self, model_name: str) -> Answer:
-        """DELETE /models/{n}: when it returns, the model's memory is free."""
-        return await self._manage("DELETE", f"/models/{model_name}", _MANAGE_SECONDS)
+    async def unload(self, model_name: str) -> bool:
+        """DELETE /models/{n}: when it returns, the model's memory is free. False where the container did not have it.
+        Raises ServiceUnavailable where it may have it yet."""
+        answer = await self._manage("DELETE", f"/models/{model_name}", _MANAGE_SECONDS)
+        if answer.status >= 400 and answer.status != NOT_FOUND:
+            raise ServiceUnavailable(f"The container did not unload the model ({answer.status}).")
+        return answer.status != NOT_FOUND
 
     async def describe(self, model_name: str, seconds: float) -> Answer:
         """GET /models/{n}: 404 when it is not loaded."""

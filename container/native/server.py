@@ -60,21 +60,7 @@ class Server:
         catalog = Catalog(self._link, limits, self._zygote_ended, lambda model: numbers.forget(model.name))
         app = App(catalog, numbers, self._log, lambda: self._why_not, settings.body_limit, settings.body_timeout)
         patience = Patience(settings.header_timeout, settings.idle_timeout, _READING, settings.max_connections)
-        self._server = _Server(
-            uvicorn.Config(
-                app,
-                http=edge(patience),
-                ws="none",
-                lifespan="off",
-                log_config=None,
-                access_log=False,
-                server_header=False,
-                proxy_headers=False,
-                backlog=2048,
-                timeout_keep_alive=int(settings.idle_timeout),
-                timeout_graceful_shutdown=int(_GRACE),
-            )
-        )
+        self._server = _Server(_config(app, patience))
         for number in (signal.SIGTERM, signal.SIGINT):
             loop.add_signal_handler(number, self._stop)
         if asked_to_stop:
@@ -110,6 +96,8 @@ class Server:
         asyncio.get_running_loop().remove_reader(self._ready)
         said = os.read(self._ready, len(READY))
         os.close(self._ready)
+        if self._server.should_exit:
+            return
         if said != READY:
             self._log("ERROR", NOT_IMPORTED)
             self._fail(NOT_IMPORTED)
@@ -127,3 +115,19 @@ class Server:
             self._why_not = None
         except MedleyError as error:
             self._fail(str(error))  # the zygote has logged it
+
+
+def _config(app: App, patience: Patience) -> uvicorn.Config:
+    return uvicorn.Config(
+        app,
+        http=edge(patience),
+        ws="none",
+        lifespan="off",
+        log_config=None,
+        access_log=False,
+        server_header=False,
+        proxy_headers=False,
+        backlog=2048,
+        timeout_keep_alive=int(patience.idle),
+        timeout_graceful_shutdown=int(_GRACE),
+    )

@@ -23,6 +23,17 @@ def _written(container: Container) -> list[dict[str, Any]]:
     return [line for line in container.lines if "_aws" in line]
 
 
+def _told(container: Container) -> dict[str, dict[str, Any]]:
+    """By the model, with what several lines have of it added up: there is a line each minute."""
+    told: dict[str, dict[str, Any]] = {}
+    for line in _written(container):
+        of = told.setdefault(line["TargetModel"], {"_aws": line["_aws"]})
+        for name, value in line.items():
+            if isinstance(value, int | float):
+                of[name] = of.get(name, 0) + value
+    return told
+
+
 def test_each_model_is_counted_and_told_at_the_end(front: str) -> None:
     with readable_folder() as folder, Container(folder, MEDLEY_EMF="on") as container:
         busy = serve_in(container, ASK)
@@ -33,7 +44,7 @@ def test_each_model_is_counted_and_told_at_the_end(front: str) -> None:
         other = serve_in(container, ASK)
         other.line(event="loaded")
         other.unload()
-    lines = {line["TargetModel"]: line for line in _written(container)}
+    lines = _told(container)
     assert set(lines) == {r"team/ch\xfcrn.tar.gz", NEVER_CALLED}  # CloudWatch takes ASCII
     told = lines[r"team/ch\xfcrn.tar.gz"]
     assert (told["Invocations"], told["Errors"], told["Loads"], told["Deaths"]) == (4, 1, 1, 0)
@@ -83,6 +94,17 @@ def test_line_counts_from_the_line_before() -> None:
             child.board.count(requests, requests / 10)
             metrics.flush({"a": [child]})
     assert [(line["Invocations"], line["LatencyMean"]) for line in written] == [(2, 100.0), (3, 100.0)]
+
+
+def test_time_of_loads_is_that_of_one() -> None:
+    with _metrics() as (metrics, written, _):
+        metrics.named("a", "churn.tar.gz")
+        for milliseconds in (10.0, 30.0):
+            metrics.heard(
+                {"model": "a", "event": "loaded", "ms": milliseconds, "bytes": 5, "parts": {"start": milliseconds / 2}}
+            )
+        metrics.flush({"a": []})
+    assert [(line["Loads"], line["LoadTime"], line["StartTime"]) for line in written] == [(2, 20.0, 10.0)]
 
 
 def test_model_that_is_gone_is_forgotten() -> None:

@@ -12,8 +12,8 @@ What a model does is in its artifact (`behave.json`), so that the stub can be dr
     fifo           an invocation reads this fifo to its end before it answers
 
 In this process a test also has: `gate` (hold loads or invocations until it opens), `capacity` (models that fit; the
-next load is 507), `ignored_unloads` (so many are not answered and not done), `drop` (forget a model, as after a
-restart), and `calls`, what happened in order.
+next load is 507), `ignored_unloads` and `refused_unloads` (so many are not done: without an answer, with a 500), `drop`
+(forget a model, as after a restart), and `calls`, what happened in order.
 """
 
 import asyncio
@@ -52,7 +52,7 @@ class Gate:
 class Stub:
     def __init__(self, say: Callable[[bytes], None]) -> None:
         self.capacity: int | None = None
-        self.ignored_unloads = 0
+        self.ignored_unloads = self.refused_unloads = 0
         self.calls: list[tuple[str, str]] = []
         self.changed = threading.Condition()
         self.gates: dict[tuple[str, str], Gate] = {}
@@ -135,6 +135,9 @@ class Stub:
             assert request.transport
             request.transport.close()
             return web.Response()
+        if self.refused_unloads:
+            self.refused_unloads -= 1
+            return _refusal(500, "not now")
         behave = self._loaded.pop(name := request.match_info["name"], None)
         if behave is None:
             self._note("unload of what is not loaded", name)

@@ -100,10 +100,11 @@ def test_stopped_container_does_not_keep_the_endpoint_from_ending(endpoint: Loca
     assert gone(pid)
 
 
-def test_unload_that_is_not_answered_is_told_and_given_again(rig: Rig) -> None:
+@pytest.mark.parametrize("how", ["ignored_unloads", "refused_unloads"])
+def test_unload_that_is_not_done_is_told_and_given_again(rig: Rig, how: str) -> None:
     rig.put("a.tar.gz")
     rig.answerer("a.tar.gz")
-    rig.stub.ignored_unloads = 2
+    setattr(rig.stub, how, 2)
     assert "unloading is tried again" in rig.manage("unload", "a.tar.gz")["Message"]
     rig.stub.wait_for("unload", "a")
     assert rig.stub.loaded() == set()

@@ -47,6 +47,7 @@ SAYS = {
     "ready_and_no_more": b'{"say": "ready"}',
     "ready": b'{"say": "ready", "bytes": 1, "ms": 1}',
     "ready_infinitely": b'{"say": "ready", "bytes": Infinity, "ms": NaN}',
+    "ready_in_no_time": b'{"say": "ready", "bytes": 1, "ms": NaN, "stackable": true}',
     "forked_init": b'{"say": "forked", "pid": 1}',
     "forked_nobody": b'{"say": "forked", "pid": -1}',
     "failed": b'{"say": "failed", "status": 400, "message": "no"}',
