@@ -123,6 +123,7 @@ def test_check_is_our_own_wherever_it_runs(root: Path, tmp_path: Path) -> None:
     """With -P, as the image has it: a package of ours in the working directory is not the one that is run."""
     _configure(root, HYPERPARAMETERS)
     (tmp_path / "elsewhere" / "container").mkdir(parents=True)
+    (tmp_path / "elsewhere" / "container" / "__init__.py").touch()
     (tmp_path / "elsewhere" / "container" / "__main__.py").write_text("raise SystemExit('another container')\n")
     command = [sys.executable, "-P", *TRAIN[1:], root]
     done = subprocess.run(command, capture_output=True, text=True, cwd=tmp_path / "elsewhere", check=False)
