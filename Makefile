@@ -33,12 +33,14 @@ check: setup
 bench: setup
 	$(BIN)/python -m benchmarks
 
-# docker, or what has its command line; FRAMEWORKS: which of requirements/image the image has
+# docker, or what has its command line; FRAMEWORKS: which of requirements/image the image has; BUILD_ARGS: more words for
+# the build, such as --build-arg PIP_EXTRA_INDEX_URL=... or PIP_FIND_LINKS=..., for torch
 ENGINE ?= docker
 IMAGE ?= medley
+BUILD_ARGS ?=
 FRAMEWORKS ?= xgboost sklearn
 image:
-	$(ENGINE) build --tag $(IMAGE) --build-arg FRAMEWORKS="$(FRAMEWORKS)" \
+	$(ENGINE) build $(BUILD_ARGS) --tag $(IMAGE) --build-arg FRAMEWORKS="$(FRAMEWORKS)" \
 	  --build-arg VERSION="$$(sed -n 's/^version = "\(.*\)"/\1/p' pyproject.toml)" \
 	  --build-arg REVISION="$$(git rev-parse HEAD 2>/dev/null)" --build-arg CREATED="$$(date -u +%Y-%m-%dT%H:%M:%SZ)" .
 

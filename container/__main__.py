@@ -69,10 +69,10 @@ def _version(arguments: Sequence[str]) -> int:
     return inventory.main(arguments)
 
 
-def _health(arguments: Sequence[str]) -> int:
+def _health(_arguments: Sequence[str]) -> int:
     from container import health
 
-    return health.main(Settings.read(os.environ), arguments)
+    return health.main(os.environ)
 
 
 _COMMANDS: dict[str, Callable[[Sequence[str]], int]] = {

@@ -19,6 +19,7 @@ import numpy as np
 import pandas as pd
 import scipy.sparse
 
+from serving.codecs import media_type
 from serving.errors import BadInput
 
 _HIDDEN = (".", "_")  # how files begin that are no data, such as _SUCCESS
@@ -52,11 +53,14 @@ def read(folder: Path, content_type: str, target: str) -> Table:
         raise BadInput(f"The channel {folder.name} has no file.")
     kind = _kind(content_type, files[0])
     try:
-        return _READERS[kind](files, content_type, target)
+        table = _READERS[kind](files, content_type, target)
     except BadInput as error:
         raise BadInput(f"The channel {folder.name}: {error}") from error
     except (ValueError, OSError) as error:
         raise BadInput(f"The channel {folder.name} cannot be read as {kind}: {error}") from error
+    if not len(table.answers):
+        raise BadInput(f"The channel {folder.name} has no row.")
+    return table
 
 
 def _kind(content_type: str, file: Path) -> str:
@@ -70,7 +74,7 @@ def _kind(content_type: str, file: Path) -> str:
 
 
 def _csv(files: list[Path], content_type: str, target: str) -> Table:
-    said = {"present": True, "absent": False}.get(content_type.rpartition("header=")[2].strip().lower())
+    said = {"present": True, "absent": False}.get(media_type(content_type)[1].get("header", "").lower())
     tables = [pd.read_csv(file, header=0 if _has_header(file, said) else None) for file in files]
     return _of_frames(files, tables, target)
 
@@ -148,18 +152,29 @@ def _widened(rows: Any, width: int) -> Any:
     return scipy.sparse.csr_matrix((rows.data, rows.indices, rows.indptr), shape=(rows.shape[0], width))
 
 
-def alike(table: Table, other: Table) -> Table:
-    """`table` with the columns of `other`, in their order. Raises BadInput where it has others."""
-    if scipy.sparse.issparse(table.rows) and table.rows.shape[1] < other.rows.shape[1]:
-        return Table(_widened(table.rows, other.rows.shape[1]), table.answers)
+def as_wide_as(table: Table, count: int | None) -> Table:
+    """Sparse rows with so many columns, where that is known; any others as they are."""
+    if count is None or not scipy.sparse.issparse(table.rows) or table.rows.shape[1] == count:
+        return table
+    if table.rows.shape[1] > count:
+        return Table(table.rows[:, :count], table.answers)
+    return Table(_widened(table.rows, count), table.answers)
+
+
+def alike(table: Table, other: Table) -> tuple[Table, Table]:
+    """`table` with the columns of `other`, in their order, and `other`; where they are sparse, both with as many as the
+    wider. Raises BadInput where one has others."""
+    if scipy.sparse.issparse(table.rows) and scipy.sparse.issparse(other.rows):
+        width = max(table.rows.shape[1], other.rows.shape[1])
+        return as_wide_as(table, width), as_wide_as(other, width)
     if table.columns and other.columns and set(table.columns) == set(other.columns):
-        return Table(table.rows[other.rows.columns], table.answers)
+        return Table(table.rows[other.rows.columns], table.answers), other
     if table.rows.shape[1] != other.rows.shape[1] or table.columns != other.columns:
         raise BadInput(
             f"the channels have different columns: {table.rows.shape[1]} in one, {other.rows.shape[1]} in the other, "
             "or other names."
         )
-    return table
+    return table, other
 
 
 def batches(rows: Any, size: int) -> Iterator[Any]:

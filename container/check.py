@@ -10,10 +10,7 @@ import argparse
 import json
 import os
 import platform
-import select
-import socket
 import tempfile
-import time
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from importlib.metadata import version
@@ -22,20 +19,12 @@ from typing import Any
 
 import pandas as pd
 
-from container import child as processes
-from container import family
-from container.endings import why_ended
 from container.log import Log
-from container.memory import limit_for_models
-from container.printed import Printed
+from container.probe import Model
 from container.settings import Settings
-from container.zygote import SOURCE_ROOT, options_of, preload
-from serving import artifact, codecs, frameworks, usercode
-from serving.answers import AnswerParser, predict_command
-from serving.board import Board
-from serving.errors import LoadTimeout, MedleyError, ModelDied, PredictionTimeout
-from serving.frames import Request, Response
-from serving.process import ModelProcess, Process
+from container.zygote import preload
+from serving import artifact, codecs, frameworks
+from serving.errors import MedleyError
 
 CONTENT_TYPES = {
     ".csv": "text/csv",
@@ -48,114 +37,6 @@ CONTENT_TYPES = {
     ".svm": "text/libsvm",
 }
 _LONGEST_ANSWER = 4_000  # characters of the sample's answer that are shown
-_MOST_WARNINGS = 50
-
-
-class _Heard(Log):
-    """What the model prints at WARN and above; the rest, however much, is passed over."""
-
-    def __init__(self) -> None:
-        self.warnings: list[str] = []
-
-    def __call__(self, level: str, message: str, **_fields: object) -> None:
-        if level in ("WARN", "ERROR") and len(self.warnings) < _MOST_WARNINGS and message not in self.warnings:
-            self.warnings.append(message)
-
-
-class Model:
-    """One model process, and what it says."""
-
-    def __init__(self, folder: Path, settings: Settings) -> None:
-        modules = usercode.ours()
-
-        def live(control: socket.socket, board: Board) -> None:
-            ModelProcess(control, board, Process(options_of(settings), SOURCE_ROOT, modules)).run()
-
-        self.heard = _Heard()
-        self._printed = Printed(self.heard, "model")
-        self._child = processes.fork(live)
-        self._child.become(0, (str(folder), *family.INTERPRETER))
-        self._settings, self._folder = settings, folder
-
-    def load(self) -> dict[str, Any]:
-        """What `ready` says. Raises the error of a load that fails."""
-        room = limit_for_models(self._settings.memory_budget, 0)
-        self._child.tell(do="load", name="model", path=str(self._folder), memory=room)
-        late = LoadTimeout(f"The model was not loaded within {self._settings.load_timeout:g} s.")
-        message = self._wait_for({"ready", "failed"}, self._settings.load_timeout, late)
-        if message["say"] == "failed":
-            raise _Refused(int(message["status"]), str(message["message"]))
-        return message
-
-    def describe(self) -> dict[str, Any]:
-        readable, writable = os.pipe()
-        self._child.tell([writable], do="describe")
-        os.close(writable)
-        with os.fdopen(readable, "rb") as said:
-            found: dict[str, Any] = json.loads(said.read() or b"{}")
-        return found
-
-    def measure(self) -> int:
-        self._child.tell(do="measure")
-        died = ModelDied("The model's process does not answer.")
-        return int(self._wait_for({"measured"}, self._settings.load_timeout, died)["bytes"])
-
-    def ask(self, body: bytes, content_type: str, accept: str) -> tuple[Response, float]:
-        """The answer to a request, and the milliseconds that it took."""
-        ours, theirs = socket.socketpair()
-        self._child.serve(theirs)
-        headers = {"content-type": content_type, "accept": accept}
-        begin = time.perf_counter()
-        parser = AnswerParser()
-        try:
-            ours.sendall(predict_command([Request("sample", headers, content_type, body)]))
-        except OSError:
-            pass  # it has died: its pidfd says so
-        late = PredictionTimeout(f"The sample was not answered within {self._settings.predict_timeout:g} s.")
-        for _ in self._while_alive(self._settings.predict_timeout, late, ours):
-            if answer := parser.feed(ours.recv(1 << 16)):
-                return answer.responses[0], (time.perf_counter() - begin) * 1000
-        raise AssertionError("it ends with an answer, or with an error")
-
-    def _wait_for(self, words: set[str], seconds: float, late: MedleyError) -> dict[str, Any]:
-        for _ in self._while_alive(seconds, late, self._child.control):
-            message = self._child.hear()
-            if message and message["say"] in words:
-                return message
-        raise AssertionError("it ends with a message, or with an error")
-
-    def _while_alive(self, seconds: float, late: MedleyError, source: socket.socket) -> Iterator[None]:
-        """Each time that `source` can be read. Meanwhile what the model prints is read too, or it would wait for that.
-        Raises the reason of the process's end, or `late`."""
-        deadline = time.monotonic() + seconds
-        poll = select.poll()
-        poll.register(source, select.POLLIN)
-        poll.register(self._child.pidfd, select.POLLIN)
-        assert self._child.output is not None
-        poll.register(self._child.output, select.POLLIN)
-        while True:
-            ready = dict(poll.poll(max(0.0, deadline - time.monotonic()) * 1000))
-            if self._child.output in ready and not self._printed.read(self._child.output):
-                poll.unregister(self._child.output)
-            if ready.get(source.fileno(), 0) & select.POLLIN:
-                yield
-            if self._child.pidfd in ready:
-                raise why_ended(os.waitpid(self._child.pid, 0)[1], False)
-            if not ready:
-                raise late
-
-    def end(self) -> None:
-        self._child.kill()
-        self._printed.drain(self._child.output or 0)
-        self._child.close()
-
-
-class _Refused(MedleyError):
-    """What the model process said, with its own status."""
-
-    def __init__(self, status: int, message: str) -> None:
-        super().__init__(message)
-        self.status = status
 
 
 def check(

@@ -20,9 +20,10 @@ import numpy as np
 import pandas as pd
 import scipy.sparse
 
-from container.channels import Table, batches, read
-from container.check import Model, Quiet, unpacked
-from container.scores import from_probabilities, scores
+from container.channels import Table, as_wide_as, batches, read
+from container.check import Quiet, unpacked
+from container.probe import Model
+from container.scores import of_answers, scores
 from container.settings import Settings
 from container.zygote import preload
 from serving.errors import MedleyError, PredictionFailed
@@ -62,23 +63,74 @@ def evaluate(folder: Path, settings: Settings, table: Table) -> dict[str, Any]:
     model = Model(folder, settings)
     try:
         model.load()
-        answers = np.concatenate([np.asarray(_ask(model, rows)) for rows in batches(table.rows, _ROWS)])
+        described = model.describe()
+        rows = _as_trained(table, described["count"]).rows
+        answers = _together([_ask(model, some) for some in batches(rows, _ROWS)])
     finally:
         model.end()
-    if len(answers) != len(table.answers):
-        raise PredictionFailed(f"The model gave {len(answers)} answers to {len(table.answers)} rows.")
-    predicted, probabilities = from_probabilities(table.answers, answers)
-    found = scores(table.answers, predicted.reshape(len(predicted), -1)[:, 0], probabilities)
+    found = scores(table.answers, of_answers(table.answers, answers, *_known(described, answers)))
+    if not found:
+        raise PredictionFailed("The model's answers cannot be scored: they are of another kind than what is true.")
     return {"metrics": {name: {"value": value} for name, value in found.items()}, "rows": len(answers)}
 
 
-def _ask(model: Model, rows: Any) -> Any:
+def _as_trained(table: Table, count: int | None) -> Table:
+    """Sparse rows do not say how many columns they stand for. Those that no row of the training had are left out."""
+    if count is not None and scipy.sparse.issparse(table.rows) and table.rows.shape[1] > count:
+        print(f"Columns from {count} on are left out: the model was trained without them.", file=sys.stderr)
+    return as_wide_as(table, count)
+
+
+def _known(described: dict[str, Any], answers: np.ndarray) -> tuple[np.ndarray | None, bool | None]:
+    """The model's classes, and whether it answers with classes: where it says so, and answers as its kind does."""
+    if described["predict_method"] not in (None, "predict", "predict_proba") or described["functions"]:
+        return _classes(described, answers), None
+    return _classes(described, answers), described["classifies"]
+
+
+def _classes(described: dict[str, Any], answers: np.ndarray) -> np.ndarray | None:
+    if described["classes"] is not None:
+        return np.array(described["classes"])
+    if described["model"] == "Booster" and answers.ndim == 2 and answers.shape[1] > 1:
+        return np.arange(answers.shape[1])  # XGBoost's and LightGBM's know no others
+    return None
+
+
+def _ask(model: Model, rows: Any) -> np.ndarray:
+    """An answer for each row. Raises PredictionFailed."""
     body, content_type = _request(rows)
     answer, _ = model.ask(body, content_type, "application/json")
     if answer.status >= 400:
-        raise PredictionFailed(f"The model does not answer: {answer.body.decode(errors='replace')[:500]}")
-    found = json.loads(answer.body)
-    return found["predictions"] if isinstance(found, dict) and "predictions" in found else found
+        raise PredictionFailed(f"The model does not answer: {bytes(answer.body).decode(errors='replace')[:500]}")
+    found = answers_of(bytes(answer.body))
+    if len(found) != rows.shape[0]:
+        raise PredictionFailed(f"The model gave {len(found)} answers to {rows.shape[0]} rows.")
+    return found
+
+
+def answers_of(body: bytes) -> np.ndarray:
+    """The answers in a body, as rows, or rows of columns. Raises PredictionFailed."""
+    try:
+        said = json.loads(body)
+        found = np.asarray(said["predictions"] if isinstance(said, dict) and "predictions" in said else said)
+    except (ValueError, RecursionError) as error:
+        raise PredictionFailed(f"The model answers with what is no table in JSON: {_shown(body)}") from error
+    if found.ndim not in (1, 2) or found.dtype.kind not in "biufU":
+        raise PredictionFailed(f"The model answers with other things than numbers or classes: {_shown(body)}")
+    if found.dtype.kind == "f" and not np.isfinite(found).all():
+        raise PredictionFailed(f"The model answers with a NaN, or an infinite number: {_shown(body)}")
+    return found
+
+
+def _shown(body: bytes) -> str:
+    return body[:100].decode(errors="replace")
+
+
+def _together(answers: list[np.ndarray]) -> np.ndarray:
+    try:
+        return np.concatenate(answers)
+    except (ValueError, TypeError) as error:
+        raise PredictionFailed("The model answers some rows with other columns than the rest.") from error
 
 
 def _request(rows: Any) -> tuple[bytes, str]:

@@ -24,6 +24,10 @@ _DPKG = ("dpkg-query", "--show", "--showformat=${Package}\t${Version}\t${Archite
 _LICENSE = ("License-Expression", "License")  # of a package's metadata
 _UNKNOWN = "NOASSERTION"
 _NO_ID = re.compile(r"[^A-Za-z0-9.-]")
+_KNOWN = (  # of the identifiers that SPDX lists, those that Python's packages use
+    "0BSD AFL-2.1 Apache-2.0 BSD-2-Clause BSD-3-Clause CC0-1.0 CNRI-Python GPL-2.0-only GPL-3.0-only HPND ISC "
+    "LGPL-2.1-or-later MIT MIT-CMU MPL-2.0 NCSA PSF-2.0 Python-2.0 Unlicense Zlib bzip2-1.0.6 AND OR "
+)
 
 
 def versions() -> dict[str, Any]:
@@ -110,12 +114,6 @@ def _package(kind: str, name: str, version: str, purl: str | None, license_said:
         reference = {"referenceCategory": "PACKAGE-MANAGER", "referenceType": "purl", "referenceLocator": locator}
         part["externalRefs"] = [reference]
     return part
-
-
-_KNOWN = (  # of the identifiers that SPDX lists, those that Python's packages use
-    "0BSD AFL-2.1 Apache-2.0 BSD-2-Clause BSD-3-Clause CC0-1.0 CNRI-Python GPL-2.0-only GPL-3.0-only HPND ISC "
-    "LGPL-2.1-or-later MIT MIT-CMU MPL-2.0 NCSA PSF-2.0 Python-2.0 Unlicense Zlib bzip2-1.0.6 AND OR "
-)
 
 
 def _license(said: str) -> str:

@@ -18,7 +18,7 @@ import subprocess
 import sys
 import tempfile
 import traceback
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -27,6 +27,8 @@ from serving.errors import InvalidModel, MedleyError
 _LONGEST_FAILURE = 1024  # bytes that SageMaker shows
 _FAILED, _STOPPED = 1, 128 + signal.SIGTERM
 _SAMPLE_ROWS = 5
+_SIGNALS = (signal.SIGTERM, signal.SIGINT)
+_SAFELY = ["-P"] if sys.flags.safe_path else []  # no module of the working directory in place of ours
 
 
 def main(arguments: Sequence[str]) -> int:
@@ -35,23 +37,40 @@ def main(arguments: Sequence[str]) -> int:
     parser.add_argument("--root", type=Path, default=Path("/opt/ml"), help="what SageMaker mounts (default: /opt/ml)")
     root = parser.parse_args(arguments).root
     stopped: list[int] = []
+    signal.pthread_sigmask(signal.SIG_BLOCK, _SIGNALS)  # until there is somebody to hand them on to
     child = os.fork()
     if child == 0:
+        signal.pthread_sigmask(signal.SIG_UNBLOCK, _SIGNALS)
         os._exit(_train(root))
+    handler = stopper(os.pidfd_open(child), stopped)
+    for number in _SIGNALS:
+        signal.signal(number, handler)
+    signal.pthread_sigmask(signal.SIG_UNBLOCK, _SIGNALS)
+    return _outcome(root, os.waitstatus_to_exitcode(os.waitpid(child, 0)[1]), bool(stopped))
+
+
+def stopper(pidfd: int, stopped: list[int]) -> Callable[[int, object], None]:
+    """A handler that kills the process, unless it has ended, and notes the signal. By its pidfd: its number may be
+    another's by then."""
 
     def stop(number: int, _frame: object) -> None:
         stopped.append(number)
-        os.kill(child, signal.SIGKILL)
+        try:
+            signal.pidfd_send_signal(pidfd, signal.SIGKILL)
+        except ProcessLookupError:
+            pass  # it has ended meanwhile
 
-    for number in (signal.SIGTERM, signal.SIGINT):
-        signal.signal(number, stop)
-    code = os.waitstatus_to_exitcode(os.waitpid(child, 0)[1])
-    if stopped:
+    return stop
+
+
+def _outcome(root: Path, code: int, stopped: bool) -> int:
+    """The exit status, after the child's. One that was trained before it could be stopped is trained."""
+    if stopped and code:
         _say("The training was stopped.")
         return _STOPPED
     if code < 0:
         memory = " There was not enough memory: take a larger instance." if code == -signal.SIGKILL else ""
-        _fail(root, f"The training was ended by signal {-code}.{memory}")
+        fail(root, f"The training was ended by signal {-code}.{memory}")
     return _FAILED if code else 0
 
 
@@ -60,55 +79,72 @@ def _train(root: Path) -> int:
     try:
         _run(root)
     except MedleyError as error:
-        return _fail(root, str(error))
+        return fail(root, str(error))
     except MemoryError:
-        return _fail(root, "There was not enough memory for the training: take a larger instance.")
+        return fail(root, "There was not enough memory for the training: take a larger instance.")
     except Exception as error:  # noqa: BLE001  whatever a library raises is the reason that SageMaker shows
         traceback.print_exc()
-        return _fail(root, f"{type(error).__name__}: {error}")
+        return fail(root, f"{type(error).__name__}: {error}")
     return 0
 
 
 def _run(root: Path) -> None:
-    from container.channels import alike, read
     from container.estimators import Wanted, fit
-    from serving.saving import save
 
     wanted = Wanted.read(_config(root, "hyperparameters"))
-    channels = _config(root, "inputdataconfig")
-    data = root / "input" / "data"
-    if not (data / "train").is_dir():
-        raise InvalidModel("There is no channel train.")
-    table = read(data / "train", _type_of(channels, "train"), wanted.target)
-    validation = None
-    if (data / "validation").is_dir():
-        validation = alike(read(data / "validation", _type_of(channels, "validation"), wanted.target), table)
+    table, validation = _tables(root, wanted.target)
     _say(f"Training {wanted.estimator} on {table.rows.shape[0]} rows of {table.rows.shape[1]} columns.")
     model = fit(wanted, table, validation)
     for channel, shown in (("train", table), ("validation", validation)):
-        for name, value in _scores(model, shown).items() if shown else ():
+        for name, value in scored(model, shown).items() if shown else ():
             print(f"{channel}:{name}={value}", flush=True)
+    _leave(root, model, wanted.predict_method, table)
+    _say("Trained, and checked as it will be served.")
+
+
+def _tables(root: Path, target: str) -> tuple[Any, Any]:
+    """The channels train and, if there is one, validation."""
+    from container.channels import alike, read
+
+    channels, data = _config(root, "inputdataconfig"), root / "input" / "data"
+    if not (data / "train").is_dir():
+        raise InvalidModel("There is no channel train.")
+    table = read(data / "train", _type_of(channels, "train"), target)
+    if not (data / "validation").is_dir():
+        return table, None
+    validation, table = alike(read(data / "validation", _type_of(channels, "validation"), target), table)
+    return table, validation
+
+
+def scored(model: Any, table: Any) -> dict[str, float]:
+    """The metrics; none where it cannot be scored on these rows: that is no reason to lose what was trained."""
+    import numpy as np
+
+    from container.scores import Answers, scores
+    from serving.classes import classes_of, classifies
+
+    try:
+        probabilities = np.asarray(model.predict_proba(table.rows)) if hasattr(model, "predict_proba") else None
+        predicted = np.asarray(model.predict(table.rows)).reshape(len(table.answers), -1)[:, 0]
+        return scores(table.answers, Answers(predicted, probabilities, classes_of(model), classifies(model)))
+    except Exception as error:  # noqa: BLE001  whatever a library raises
+        _say(f"It cannot be scored: {type(error).__name__}: {error}")
+        return {}
+
+
+def _leave(root: Path, model: Any, predict_method: str | None, table: Any) -> None:
+    """Saves it, has it checked, and puts it where SageMaker looks."""
+    from serving.saving import save
+
     with tempfile.TemporaryDirectory(prefix="medley-train-") as place:
         os.chmod(place, 0o755)  # noqa: S103  a model process has a uid of its own
         folder = Path(place) / "model"
         folder.mkdir()
-        said = save(model, folder) | ({"predict_method": wanted.predict_method} if wanted.predict_method else {})
+        said = save(model, folder) | ({"predict_method": predict_method} if predict_method else {})
         (folder / "medley.json").write_text(json.dumps(said))
         _describe(folder, table)
         (root / "model").mkdir(parents=True, exist_ok=True)
         shutil.copytree(folder, root / "model", dirs_exist_ok=True)
-    _say("Trained, and checked as it will be served.")
-
-
-def _scores(model: Any, table: Any) -> dict[str, float]:
-    import numpy as np
-
-    from container.scores import scores
-
-    probabilities = model.predict_proba(table.rows) if hasattr(model, "predict_proba") else None
-    return scores(
-        table.answers, np.asarray(model.predict(table.rows)).reshape(len(table.answers), -1)[:, 0], probabilities
-    )
 
 
 def _describe(folder: Path, table: Any) -> None:
@@ -123,7 +159,7 @@ def _describe(folder: Path, table: Any) -> None:
     (folder / manifest.NAME).write_text(said.to_json())
     with tempfile.TemporaryDirectory(prefix="medley-sample-") as place:
         sample = _sample(table, Path(place))
-        words = ["-m", "container", "check", str(folder), "--sample", str(sample)]
+        words = [*_SAFELY, "-m", "container", "check", str(folder), "--sample", str(sample)]
         done = subprocess.run([sys.executable, *words], capture_output=True, text=True)
     try:
         report = json.loads(done.stdout.strip().rpartition("\n")[2])
@@ -169,11 +205,14 @@ def _type_of(channels: Mapping[str, Any], name: str) -> str:
     return str((channels.get(name) or {}).get("ContentType") or "")
 
 
-def _fail(root: Path, sentence: str) -> int:
+def fail(root: Path, sentence: str) -> int:
+    """Says why, where SageMaker looks for it: in at most so many bytes, none of a character that is cut."""
+    sentence = sentence.encode(errors="replace").decode()  # surrogates, such as those of a file's name, have no bytes
     print(sentence, file=sys.stderr, flush=True)
+    shown = sentence.encode()[:_LONGEST_FAILURE].decode(errors="ignore")
     try:
         (root / "output").mkdir(parents=True, exist_ok=True)
-        (root / "output" / "failure").write_bytes(sentence.encode()[:_LONGEST_FAILURE])
+        (root / "output" / "failure").write_bytes(shown.encode())
     except OSError as error:
         print(f"output/failure cannot be written: {error.strerror}", file=sys.stderr, flush=True)
     return _FAILED

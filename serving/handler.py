@@ -29,6 +29,7 @@ from mms.metrics.metrics_store import MetricsStore
 from sagemaker_inference.errors import BaseInferenceToolkitError, UnsupportedFormatError
 
 from serving import codecs, frameworks, manifest, toolkit, usercode
+from serving.classes import classes_of, classifies
 from serving.codecs.text import text_of
 from serving.errors import InvalidModel, MedleyError, NotAcceptable, OutOfMemory, UnsupportedContentType
 from serving.frames import Request, Response
@@ -129,7 +130,7 @@ class Handler:
     def describe(self) -> dict[str, Any]:
         """What was loaded, for whoever checks an artifact: JSON values."""
         framework, signature = self._framework, self._signature
-        names, kinds = signature.names, signature.kinds
+        names, kinds, classes = signature.names, signature.kinds, classes_of(self.model)
         return {
             "framework": framework.NAME if framework else None,
             "framework_version": frameworks.version(framework) if framework else None,
@@ -144,6 +145,8 @@ class Handler:
             "names": None if names is None else list(names),
             "kinds": None if kinds is None else list(kinds),
             "count": signature.width,
+            "classes": None if classes is None else [_plain_class(name) for name in classes.tolist()],
+            "classifies": classifies(self.model),
         }
 
     def _saved_by(self) -> str | None:
@@ -291,6 +294,11 @@ def _one_line(text: str) -> str:
 def _may_set(name: str, value: str) -> bool:
     """A header's name (RFC 9110, 5.1), and none by which the answer is framed; a value that clients read."""
     return bool(_HEADER_NAME.fullmatch(name)) and name.lower() not in _FRAMING and len(value) <= _LONGEST_VALUE
+
+
+def _plain_class(name: Any) -> Any:
+    """JSON has no other values."""
+    return name if isinstance(name, bool | int | float | str) else str(name)
 
 
 def _status(status: Any) -> int:

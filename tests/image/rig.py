@@ -119,18 +119,18 @@ def started(
     with readable_folder() as folder:
         box = Box(f"medley-image-{secrets.token_hex(6)}", free_port(), folder)
         mounts = {folder: ROOT, **(volumes or {})}
-        engine.call(
-            "run",
-            "--detach",
-            f"--name={box.name}",
-            f"--publish=127.0.0.1:{box.port}:{port}",
-            *(f"--volume={outside}:{inside}" for outside, inside in mounts.items()),
-            *(f"--env={name}={value}" for name, value in variables.items()),
-            *options,
-            engine.IMAGE,
-            *command.split(),
-        )
         try:
+            engine.call(
+                "run",
+                "--detach",
+                f"--name={box.name}",
+                f"--publish=127.0.0.1:{box.port}:{port}",
+                *(f"--volume={outside}:{inside}" for outside, inside in mounts.items()),
+                *(f"--env={name}={value}" for name, value in variables.items()),
+                *options,
+                engine.IMAGE,
+                *command.split(),
+            )
             yield box
         finally:
             engine.call("rm", "--force", box.name, check=False)

@@ -53,8 +53,8 @@ def test_command_of_the_readme_serves(models: Path) -> None:
     port, name = free_port(), f"medley-image-readme-{secrets.token_hex(4)}"
     words = line.replace("8080:8080", f"127.0.0.1:{port}:8080").replace("./models", str(models)).split()
     words = [engine.IMAGE if word == "medley" else word for word in words]
-    engine.call(words[0], "--detach", f"--name={name}", *words[1:])
     try:
+        engine.call(words[0], "--detach", f"--name={name}", *words[1:])
         box = Box(name, port, models)
         box.wait_for_ping()
         assert _ask(box) == [5.0]
@@ -90,8 +90,8 @@ def test_s3_is_served_with_the_credentials_of_the_environment(models: Path) -> N
         name = f"medley-image-s3-{port}"
         variables = {**keys, "AWS_ENDPOINT_URL": url}
         words = ["--network=host", f"--name={name}", *(f"--env={key}={value}" for key, value in variables.items())]
-        engine.call("run", "--detach", *words, engine.IMAGE, *command.split())
         try:
+            engine.call("run", "--detach", *words, engine.IMAGE, *command.split())
             box = Box(name, port, models)
             box.wait_for_ping()
             assert _ask(box) == [5.0]

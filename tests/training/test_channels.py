@@ -63,8 +63,9 @@ def test_header_is_seen_and_the_target_is_a_name(channel: Callable[..., Path]) -
     assert found.answers.tolist() == [2, 4]
 
 
-def test_header_may_be_said(channel: Callable[..., Path]) -> None:
-    assert read(channel(a_csv="7,8\n1,2\n"), "text/csv; header=present", "8").answers.tolist() == [2]
+@pytest.mark.parametrize("said", ["header=present", "header=present; charset=utf-8", 'charset=utf-8; Header="Present"'])
+def test_header_may_be_said(channel: Callable[..., Path], said: str) -> None:
+    assert read(channel(a_csv="7,8\n1,2\n"), f"text/csv; {said}", "8").answers.tolist() == [2]
 
 
 def test_numbers_alone_are_no_header(channel: Callable[..., Path]) -> None:
@@ -96,6 +97,7 @@ def test_type_is_that_of_the_file_where_nothing_is_said(channel: Callable[..., P
         ("1\n2\n", "text/csv", "0", "no column beside"),
         (",2\n1,3\n", "text/csv", "0", "has missing values"),
         ("1,2\n", "image/png", "0", "Training reads text/csv"),
+        ("a,b\n", "text/csv; header=present", "0", "has no row"),
         ("1,2\n3\n4,5,6\n", "text/csv", "0", "cannot be read as csv"),
         ("1 x:2\n", "text/libsvm", "0", "cannot be read as libsvm"),
         ("no parquet", "application/x-parquet", "0", "cannot be read as parquet"),
@@ -121,9 +123,13 @@ def test_files_with_other_columns_are_refused(channel: Callable[..., Path]) -> N
 
 def test_channels_are_brought_into_one_order() -> None:
     trained = Table(pd.DataFrame({"a": [1], "b": [2]}), np.array([0]))
-    assert alike(Table(pd.DataFrame({"b": [3], "a": [4]}), np.array([0])), trained).columns == ["a", "b"]
-    sparse = Table(scipy.sparse.csr_matrix((1, 5)), np.array([0]))
-    assert alike(Table(scipy.sparse.csr_matrix((1, 3)), np.array([0])), sparse).rows.shape == (1, 5)
+    assert alike(Table(pd.DataFrame({"b": [3], "a": [4]}), np.array([0])), trained)[0].columns == ["a", "b"]
+
+
+@pytest.mark.parametrize("widths", [(3, 5), (5, 3)])
+def test_sparse_channels_are_as_wide_as_the_wider(widths: tuple[int, int]) -> None:
+    one, other = (Table(scipy.sparse.csr_matrix((1, width)), np.array([0])) for width in widths)
+    assert [table.rows.shape for table in alike(one, other)] == [(1, 5), (1, 5)]
 
 
 def test_channels_with_other_columns_are_refused() -> None:

@@ -1,11 +1,12 @@
-"""Hyperparameters understood, and the estimator that they name; what its answers are worth."""
+"""Hyperparameters understood, and the estimator that they name."""
+
+from pathlib import Path
 
 import numpy as np
 import pytest
 
 from container.channels import Table
 from container.estimators import Wanted, fit
-from container.scores import from_probabilities, scores
 from serving.errors import InvalidModel
 
 BOOST = {"framework": "xgboost", "estimator": "XGBRegressor"}
@@ -28,6 +29,18 @@ def test_values_are_understood_as_sagemaker_and_its_sdk_write_them() -> None:
     assert wanted.arguments == {"max_depth": 3, "eta": 0.1, "tree_method": "hist", "verbose": False}
 
 
+def test_values_that_are_no_strings_are_what_they_are() -> None:
+    wanted = Wanted.read({**BOOST, "max_depth": 3, "eta": 0.1, "verbose": False, "target": 2})
+    assert wanted.arguments == {"max_depth": 3, "eta": 0.1, "verbose": False}
+    assert wanted.target == "2"
+
+
+@pytest.mark.parametrize("name", ["true", "null", "1e5", "[0]", "007"])
+def test_columns_may_be_called_anything(name: str) -> None:
+    assert Wanted.read({**BOOST, "target": name}).target == name
+    assert Wanted.read({**BOOST, "target": f'"{name}"'}).target == name
+
+
 @pytest.mark.parametrize(
     "estimator",
     ["RandomForestClassifier", "ensemble.RandomForestClassifier", "sklearn.ensemble.RandomForestClassifier"],
@@ -48,6 +61,10 @@ def test_class_of_scikit_learn_is_found_with_and_without_its_module(estimator: s
         ({"framework": "sklearn", "estimator": "NoSuchThing"}, "no estimator 'NoSuchThing'"),
         ({"framework": "sklearn", "estimator": "StandardScaler"}, "that predicts"),
         ({"framework": "sklearn", "estimator": "Ridge", "alpa": "1"}, "did you mean 'alpha'"),
+        (
+            {"framework": "sklearn", "estimator": "StackingClassifier"},
+            "cannot be made of these hyperparameters: .*estimators",
+        ),
         ({"framework": "catboost", "estimator": "CatBoostClassifier", "no_such": "1"}, "no_such"),
     ],
 )
@@ -64,19 +81,24 @@ def test_boosting_stops_early_on_the_validation_rows() -> None:
     assert fit(wanted, table, validation).best_iteration < 100
 
 
-def test_classes_are_scored_as_classes_and_numbers_as_numbers() -> None:
-    words = np.array(["a", "b", "a"])
-    assert scores(words, np.array(["a", "b", "b"]))["accuracy"] == pytest.approx(2 / 3, abs=1e-5)
-    found = scores(np.array([0, 1]), np.array([0, 1]), np.array([[0.9, 0.1], [0.2, 0.8]]))
-    assert found["auc"] == 1
-    assert set(scores(np.array([0.5, 1.5]), np.array([0.5, 1.0]))) == {"rmse", "mae", "r2"}
+@pytest.mark.parametrize(("framework", "estimator"), [("xgboost", "XGBClassifier"), ("lightgbm", "LGBMClassifier")])
+def test_misspelt_argument_that_the_class_would_take_is_a_sentence(framework: str, estimator: str) -> None:
+    rows = np.random.default_rng(0).random((40, 2))
+    table = Table(rows, (rows[:, 0] > 0.5).astype(int))
+    named = {"framework": framework, "estimator": estimator, "n_estimators": "2"}
+    with pytest.raises(InvalidModel, match="has no hyperparameter 'max_detph': did you mean 'max_depth'"):
+        fit(Wanted.read({**named, "max_detph": "3"}), table, None)
+    assert fit(Wanted.read({**named, "eta": "0.1", "lambda": "2"}), table, None).n_estimators == 2
 
 
-def test_probabilities_become_classes() -> None:
-    true = np.array([0, 1, 1])
-    predicted, probabilities = from_probabilities(true, np.array([0.2, 0.9, 0.4]))
-    assert predicted.tolist() == [0, 1, 0]
-    assert probabilities is not None
-    assert from_probabilities(true, np.array([1.0, 0.0, 1.0]))[1] is None
-    three = np.array(["a", "b", "c"])
-    assert from_probabilities(three, np.eye(3))[0].tolist() == ["a", "b", "c"]
+def test_name_that_sagemakers_own_xgboost_has_for_rounds_is_not_passed_over() -> None:
+    with pytest.raises(InvalidModel, match="has no hyperparameter 'num_round'"):
+        fit(Wanted.read({**BOOST, "num_round": "3"}), Table(np.ones((4, 1)), np.arange(4.0)), None)
+
+
+def test_catboost_writes_nothing_where_it_runs(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.chdir(tmp_path)
+    rows = np.random.default_rng(0).random((20, 2))
+    wanted = Wanted.read({"framework": "catboost", "estimator": "CatBoostRegressor", "iterations": "2"})
+    fit(wanted, Table(rows, rows[:, 0]), None)
+    assert not [*tmp_path.iterdir()]

@@ -12,6 +12,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 
+from container.train import fail, stopper
 from serving import manifest
 
 ROWS = np.random.default_rng(0).random((60, 3))
@@ -86,3 +87,57 @@ def test_signal_ends_it_while_a_library_computes(root: Path, killed: str, status
     assert failure.exists() == (killed == "child")
     if killed == "child":
         assert "not enough memory" in failure.read_text()
+
+
+def test_signal_from_before_it_began_is_heard(root: Path) -> None:
+    """Pending, and blocked until there is a child to hand it on to: it can come within the fork, too."""
+    _configure(root, {**HYPERPARAMETERS, "n_estimators": "100000000"})
+    begin = (
+        "import os, signal, sys; signal.pthread_sigmask(signal.SIG_BLOCK, [signal.SIGTERM]);"
+        " os.kill(os.getpid(), signal.SIGTERM); os.execv(sys.executable, sys.argv[1:])"
+    )
+    done = subprocess.run([sys.executable, "-c", begin, *TRAIN, root], capture_output=True, check=False, timeout=60)
+    assert done.returncode == 143
+    assert not (root / "model").exists()
+
+
+def test_signal_after_the_end_is_passed_over() -> None:
+    stopped: list[int] = []
+    with subprocess.Popen(["true"]) as process:
+        pidfd = os.pidfd_open(process.pid)
+        assert process.wait() == 0
+    stopper(pidfd, stopped)(signal.SIGTERM, None)
+    os.close(pidfd)
+    assert stopped == [signal.SIGTERM]
+
+
+def test_any_sentence_of_a_failure_can_be_written(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    assert fail(tmp_path, "No \udcff: x" + "é" * 1000) == 1
+    shown = (tmp_path / "output" / "failure").read_bytes()
+    assert shown.decode().startswith("No ?: xé")
+    assert len(shown) == 1023
+    assert "No ?" in capsys.readouterr().err
+
+
+def test_check_is_our_own_wherever_it_runs(root: Path, tmp_path: Path) -> None:
+    """With -P, as the image has it: a package of ours in the working directory is not the one that is run."""
+    _configure(root, HYPERPARAMETERS)
+    (tmp_path / "elsewhere" / "container").mkdir(parents=True)
+    (tmp_path / "elsewhere" / "container" / "__init__.py").touch()
+    (tmp_path / "elsewhere" / "container" / "__main__.py").write_text("raise SystemExit('another container')\n")
+    command = [sys.executable, "-P", *TRAIN[1:], root]
+    done = subprocess.run(command, capture_output=True, text=True, cwd=tmp_path / "elsewhere", check=False)
+    assert done.returncode == 0, done.stdout + done.stderr
+
+
+def test_validation_may_have_more_columns_than_train(root: Path) -> None:
+    _configure(root, HYPERPARAMETERS)
+    for channel, line in (("train", "{} 0:{}"), ("validation", "{} 0:{} 4:1")):
+        folder = root / "input" / "data" / channel
+        (folder / "rows.csv").unlink()
+        lines = [line.format(at % 2, at % 2 + 0.5) for at in range(20)]
+        (folder / "rows.libsvm").write_text("\n".join(lines) + "\n")
+    (root / "input" / "config" / "inputdataconfig.json").unlink()
+    done = subprocess.run([*TRAIN, root], capture_output=True, text=True, check=False)
+    assert done.returncode == 0, done.stdout + done.stderr
+    assert "20 rows of 5 columns" in done.stdout
