@@ -44,17 +44,13 @@ def _evaluate(arguments: Sequence[str]) -> int:
 
 def _as_served(command: str, arguments: Sequence[str]) -> Settings:
     """In a process that has the environment of the container's own."""
-    from container.start import environment
+    from container.start import ONE_THREAD, SAFELY, environment
 
     settings = Settings.read(os.environ)
-    one_thread = dict.fromkeys(("OMP_NUM_THREADS", "OPENBLAS_NUM_THREADS", "MKL_NUM_THREADS"), "1")
-    own = environment(os.environ, settings.keep_credentials) | one_thread
+    own = environment(os.environ, settings.keep_credentials) | ONE_THREAD
     if own != dict(os.environ):
-        os.execve(sys.executable, [sys.executable, *_SAFELY, "-m", "container", command, *arguments], own)  # noqa: S606
+        os.execve(sys.executable, [sys.executable, *SAFELY, "-m", "container", command, *arguments], own)  # noqa: S606
     return settings
-
-
-_SAFELY = ["-P"] if sys.flags.safe_path else []  # no module of the working directory in place of ours
 
 
 def _train(arguments: Sequence[str]) -> int:

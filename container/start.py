@@ -15,7 +15,8 @@ DRAIN, DRAINED = b"drain", b"drained"
 ENDING = "The container is to end: calls in flight are answered first."
 NOT_IMPORTED = "The frameworks could not be imported: see the lines above."
 _CREDENTIALS = re.compile(r"AWS_(?!REGION$|DEFAULT_REGION$)")
-_ONE_THREAD = {"OMP_NUM_THREADS": "1", "OPENBLAS_NUM_THREADS": "1", "MKL_NUM_THREADS": "1"}  # T13
+ONE_THREAD = {"OMP_NUM_THREADS": "1", "OPENBLAS_NUM_THREADS": "1", "MKL_NUM_THREADS": "1"}  # T13
+SAFELY = ["-P"] if sys.flags.safe_path else []  # as we were started: no module of the working directory for one of ours
 
 
 class StartFailed(RuntimeError):
@@ -57,9 +58,9 @@ def start_zygote(
     """
     readable, ready = os.pipe()
     zygote = subprocess.Popen(
-        [sys.executable, "-m", module, str(ready), *arguments],
+        [sys.executable, *SAFELY, "-m", module, str(ready), *arguments],
         stdin=subprocess.PIPE,
-        env={**environ, **_ONE_THREAD},
+        env={**environ, **ONE_THREAD},
         pass_fds=[ready, *descriptors],
         start_new_session=True,  # a terminal's ^C is for us alone
         preexec_fn=die_with_parent,

@@ -22,13 +22,13 @@ from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
+from container.start import SAFELY
 from serving.errors import InvalidModel, MedleyError
 
 _LONGEST_FAILURE = 1024  # bytes that SageMaker shows
 _FAILED, _STOPPED = 1, 128 + signal.SIGTERM
 _SAMPLE_ROWS = 5
 _SIGNALS = (signal.SIGTERM, signal.SIGINT)
-_SAFELY = ["-P"] if sys.flags.safe_path else []  # no module of the working directory in place of ours
 
 
 def main(arguments: Sequence[str]) -> int:
@@ -159,7 +159,7 @@ def _describe(folder: Path, table: Any) -> None:
     (folder / manifest.NAME).write_text(said.to_json())
     with tempfile.TemporaryDirectory(prefix="medley-sample-") as place:
         sample = _sample(table, Path(place))
-        words = [*_SAFELY, "-m", "container", "check", str(folder), "--sample", str(sample)]
+        words = [*SAFELY, "-m", "container", "check", str(folder), "--sample", str(sample)]
         done = subprocess.run([sys.executable, *words], capture_output=True, text=True)
     try:
         report = json.loads(done.stdout.strip().rpartition("\n")[2])

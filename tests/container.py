@@ -33,9 +33,8 @@ from tests import engine
 
 T = TypeVar("T")
 _STAYS_AWAY = 0.15  # seconds
-PATIENCE = (
-    90.0 if engine.IMAGE else 30.0
-)  # seconds: how long anything may take before the test says that it did not come
+# Seconds: how long anything may take before the test says that it did not come. The engine takes its own part.
+PATIENCE = 90.0 if engine.IMAGE else 30.0
 ECHO = """
 def model_fn(model_dir):
     return "echo"

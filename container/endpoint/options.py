@@ -19,6 +19,7 @@ TOKEN, ADMIN_TOKEN = "MEDLEY_TOKEN", "MEDLEY_ADMIN_TOKEN"
 SECRETS = (TOKEN, ADMIN_TOKEN)
 LOOPBACK = "127.0.0.1"
 HOST = "MEDLEY_LOCAL_HOST"  # another default for --host: a published port of a container does not lead to its loopback
+_SAFELY = ("-P",) if sys.flags.safe_path else ()  # no module of the working directory in place of the container's
 _LOADS = max(2, min(8, len(os.sched_getaffinity(0))))  # a load takes a core: more at once only slow calls down
 _UNITS = {"": 1, "k": 1 << 10, "m": 1 << 20, "g": 1 << 30, "t": 1 << 40}
 _ABOUT = "Serve models as a SageMaker multi-model endpoint would: boto3's invoke_endpoint works against it."
@@ -132,7 +133,7 @@ class LocalSettings:
     metric_models: int = field(default=500, metadata=_says("models with metrics of their own", _count))
     emf: bool = field(default=False, metadata=_says("write per-model metrics to stdout for CloudWatch, each minute"))
     container: tuple[str, ...] = field(
-        default=(sys.executable, "-m", "container", "serve"),
+        default=(sys.executable, *_SAFELY, "-m", "container", "serve"),
         metadata=_says("the command of any multi-model container that listens on $SAGEMAKER_BIND_TO_PORT", _command),
     )
     set: tuple[str, ...] = field(default=(), metadata=_says("for the container's environment", _variable))

@@ -4,6 +4,7 @@ import io
 import json
 import os
 import pickle
+import sys
 import threading
 import zipfile
 from collections.abc import Iterator
@@ -19,7 +20,7 @@ import pytest
 
 from tests.container import ECHO, Container, until
 
-from .rig import ASK, Serve, Served, code, new_name
+from .rig import ASK, Serve, Served, code, new_name, serve_in
 
 ROWS = np.round(np.random.default_rng(7).normal(size=(40, 3)), 3)
 # Says what it was asked in, and how many bytes that were.
@@ -252,3 +253,17 @@ def test_artifacts_own_manifest_runs_nothing_but_a_model_process(
         served.unload()
     until(lambda: name not in container.models())
     assert not proof.exists()
+
+
+def test_module_of_the_working_folder_is_not_taken_for_ours(
+    front: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """With -P, as the image starts it: whoever mounts a folder and works in it has no say in what runs as root."""
+    for package in ("container", "serving"):
+        (tmp_path / package).mkdir()
+        (tmp_path / package / "__init__.py").write_text("raise SystemExit('not ours')\n")
+    monkeypatch.chdir(tmp_path)
+    container = Container(tmp_path / "root")
+    container.command = (sys.executable, "-P", "-m", "container", "serve")
+    with container:
+        assert serve_in(container, ASK).ask("1") == 1

@@ -117,6 +117,20 @@ def test_ready_line_says_how_many_models_and_where(models: Path, scratch: Path) 
         assert process.wait(20) == 0
 
 
+def test_module_of_the_working_folder_is_not_taken_for_ours(models: Path, scratch: Path, tmp_path: Path) -> None:
+    """With -P, as the image starts it: the container that it starts is ours, too."""
+    (tmp_path / "container").mkdir()
+    (tmp_path / "container" / "__init__.py").write_text("raise SystemExit('not ours')\n")
+    _, *words = command(["--models", str(models), "--port", "0", "--stop-at-eof"])
+    pipes = {"stdin": subprocess.PIPE, "stdout": subprocess.PIPE}
+    with subprocess.Popen([sys.executable, "-P", *words], cwd=tmp_path, text=True, **pipes) as process:
+        assert process.stdout is not None
+        assert process.stdin is not None
+        assert process.stdout.readline().startswith("Serving ")
+        process.stdin.close()
+        assert process.wait(30) == 0
+
+
 def test_preloaded_models_are_loaded_when_it_is_ready_and_failures_are_told(start: Start, capfd: Capture) -> None:
     endpoint = start(preload="all")
     with urllib.request.urlopen(endpoint.url + "/models", timeout=20) as response:
