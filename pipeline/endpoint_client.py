@@ -18,20 +18,13 @@ from botocore import UNSIGNED
 from botocore.config import Config
 from botocore.exceptions import BotoCoreError, ClientError, ParamValidationError
 
-REFUSED, UNREACHABLE, AGAIN = 1, 3, 4
+from pipeline.failed import AGAIN, REFUSED, UNREACHABLE, Failed
+
 _LATER = ("ModelNotReadyException", "ServiceUnavailable", "ThrottlingException")
 _NOT_READY = "ModelNotReadyException"
 _SECONDS = 70.0  # SageMaker gives an invocation 60
 _MANAGE_SECONDS = 400.0  # and a load 360
 _PAUSE_SECONDS = 1.0  # AWS answers ModelNotReady at once where a load has just begun
-
-
-class Failed(Exception):
-    """`str` says what happened; `code` is the exit code."""
-
-    def __init__(self, sentence: str, code: int) -> None:
-        super().__init__(sentence)
-        self.code = code
 
 
 @dataclass(frozen=True)

@@ -7,7 +7,8 @@ that the number of those that fit is the largest there can be.
 from dataclasses import dataclass
 from typing import Any
 
-from pipeline.endpoint_client import Endpoint, Failed
+from pipeline.endpoint_client import Endpoint
+from pipeline.failed import Failed
 from pipeline.local import Local
 
 _UNITS = {"": 1, "k": 1 << 10, "m": 1 << 20, "g": 1 << 30, "t": 1 << 40}

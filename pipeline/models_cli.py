@@ -10,19 +10,18 @@ import os
 import sys
 import time
 from collections.abc import Callable, Iterator
-from contextlib import contextmanager
 from typing import Annotated, Any
 
 import typer
 from rich.console import Console
-from rich.table import Table
+
+from pipeline.options import Json, failures, print_json, print_table
 
 Url = Annotated[str, typer.Option(envvar="MEDLEY_URL", help="Where the local endpoint answers.")]
 Token = Annotated[
     str | None,
     typer.Option(envvar=["MEDLEY_ADMIN_TOKEN", "MEDLEY_TOKEN"], show_envvar=True, help="Where it wants one."),
 ]
-Json = Annotated[bool, typer.Option("--json", help="For programs.")]
 Name = Annotated[str, typer.Argument(help="TargetModel: the artifact's path below the models' folder or prefix.")]
 HERE = "http://127.0.0.1:8080"
 _said = Console(stderr=True, highlight=False)
@@ -53,13 +52,13 @@ def invoke(
     request = {"TargetModel": model, "Body": body, "ContentType": content_type, "Accept": accept}
     if attributes:
         request["CustomAttributes"] = attributes
-    with _failures(as_json):
+    with failures(as_json):
         answer = Endpoint(url, token, aws).invoke(request, wait)
     cold = answer.headers.get("x-medley-cold") == "true"
     stale = answer.headers.get("x-medley-stale")
     if as_json:
         told = {"target_model": model, "milliseconds": round(answer.milliseconds, 3), "cold": cold, "stale": stale}
-        _print_json({**told, "content_type": answer.content_type, **_shown(answer.body)})
+        print_json({**told, "content_type": answer.content_type, **_shown(answer.body)})
         return
     sys.stdout.buffer.write(answer.body)
     sys.stdout.buffer.flush()
@@ -78,14 +77,14 @@ def models(
     from pipeline.endpoint_client import Endpoint
 
     endpoint = Endpoint(url, token)
-    with _failures(as_json):
+    with failures(as_json):
         rows = list(_catalogue(endpoint)) if catalogue else endpoint.ask("/models")["models"]
     if as_json:
-        _print_json({"models": rows})
+        print_json({"models": rows})
     elif catalogue:
-        _table(rows, {"TargetModel": lambda row: row["target_model"], "size": lambda row: _mb(row["bytes"])})
+        print_table(rows, {"TargetModel": lambda row: row["target_model"], "size": lambda row: _mb(row["bytes"])})
     else:
-        _table(rows, _LOADED)
+        print_table(rows, _LOADED)
 
 
 def load(model: Name, url: Url = HERE, token: Token = None, as_json: Json = False) -> None:
@@ -119,7 +118,7 @@ def logs(
     from pipeline.endpoint_client import Endpoint
 
     try:
-        with _failures(as_json):
+        with failures(as_json):
             for line in Endpoint(url, token).lines("/logs", lines=lines, follow=int(follow)):
                 print(_as_json(line) if as_json else _readable(line), flush=True)
     except KeyboardInterrupt:
@@ -141,16 +140,16 @@ def fit(
         available = fitting.size(memory)
     except ValueError as error:
         raise typer.BadParameter(str(error), param_hint="--memory") from error
-    with _failures(as_json):
+    with failures(as_json):
         try:
             forecast = fitting.forecast(models, available)
         except StartFailed as error:
             _said.print(str(error), style="red", markup=False)
             raise typer.Exit(3) from error
     if as_json:
-        _print_json(forecast.told())
+        print_json(forecast.told())
         return
-    _table(forecast.rows, _FITTING)
+    print_table(forecast.rows, _FITTING)
     _said.print(forecast.sentence())
 
 
@@ -160,26 +159,12 @@ def fit(
 def _order(order: str, model: str, url: str, token: str | None, as_json: bool) -> None:
     from pipeline.endpoint_client import Endpoint
 
-    with _failures(as_json):
+    with failures(as_json):
         told = Endpoint(url, token).ask(f"/manage/{order}", {"target_model": model})
     if as_json:
-        _print_json(told)
+        print_json(told)
     else:
         _said.print(f"{order} {model}: done in {told['milliseconds']:,.1f} ms")
-
-
-@contextmanager
-def _failures(as_json: bool) -> Iterator[None]:
-    from pipeline.endpoint_client import Failed
-
-    try:
-        yield
-    except Failed as error:
-        if as_json:
-            _print_json({"error": str(error), "code": error.code})
-        else:
-            _said.print(str(error), style="red", markup=False, soft_wrap=True)
-        raise typer.Exit(error.code) from None
 
 
 def _catalogue(endpoint: Any) -> Iterator[dict[str, Any]]:
@@ -188,15 +173,6 @@ def _catalogue(endpoint: Any) -> Iterator[dict[str, Any]]:
         page = endpoint.ask("/catalogue", after=after)
         yield from page["models"]
         after = page["after"]
-
-
-def _table(rows: list[dict[str, Any]], columns: dict[str, Callable[[dict[str, Any]], str]]) -> None:
-    table = Table(box=None, padding=(0, 2, 0, 0))
-    for number, name in enumerate(columns):
-        table.add_column(name, justify="right" if number else "left", overflow="fold")
-    for row in rows:
-        table.add_row(*(read(row) for read in columns.values()))
-    Console(highlight=False, markup=False).print(table)
 
 
 def _mb(size: int | None) -> str:
@@ -230,10 +206,6 @@ def _shown(body: bytes) -> dict[str, str]:
         return {"body": body.decode()}
     except UnicodeDecodeError:
         return {"body_base64": base64.b64encode(body).decode()}
-
-
-def _print_json(told: object) -> None:
-    print(json.dumps(told, ensure_ascii=False))
 
 
 _LOADED: dict[str, Callable[[dict[str, Any]], str]] = {

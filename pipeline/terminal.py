@@ -7,11 +7,13 @@ the terminal: what cannot be printed is shown as an escape.
 from rich.text import Text
 
 
-def plain(text: object) -> Text:
-    """As it is written, for a console or a table's cell."""
-    return Text(
-        "".join(letter if letter.isprintable() else letter.encode("unicode_escape").decode() for letter in str(text))
-    )
+def plain(text: object, keep: str = "") -> Text:
+    """As it is written, for a console or a table's cell. keep: letters that stay, such as newlines of our own."""
+    return Text("".join(letter if letter.isprintable() or letter in keep else _escape(letter) for letter in str(text)))
+
+
+def _escape(letter: str) -> str:
+    return letter.encode("unicode_escape").decode()
 
 
 def labelled(label: str, style: str, text: object) -> Text:

@@ -1,6 +1,7 @@
 """The arrows between the rooms: who may import whom."""
 
 import ast
+import sys
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -59,16 +60,25 @@ def test_only_the_first_front_knows_java() -> None:
     assert {name for name in knowing if not name.startswith("container.mms")} == {"container.__main__"}
 
 
-def test_only_the_schema_imports_pydantic() -> None:
+def test_only_the_schemas_import_pydantic() -> None:
     importing = {
         name for name, path in _modules() if any(found.startswith("pydantic") for found in _imports(name, path))
     }
-    assert importing == {"serving.schema"}
+    assert importing == {"serving.schema", "pipeline.project_file", "pipeline.project_schema"}
+
+
+STDLIB_AND_BOTO3 = {*sys.stdlib_module_names, "boto3", "botocore", "pipeline"}
+
+
+@pytest.mark.parametrize("name", ["failed", "project", "clients"])
+def test_what_runs_in_aws_lambda_needs_boto3_alone(name: str) -> None:
+    imported = {found.split(".")[0] for found in _imports(f"pipeline.{name}", ROOT / f"pipeline/{name}.py")}
+    assert {found for found in imported if not found.startswith("mypy_boto3_")} <= STDLIB_AND_BOTO3
 
 
 def test_only_main_reads_the_environment_and_the_endpoint_hands_it_on() -> None:
     reading = {name for name, path in _modules() if _reads_environment(path)}
-    assert reading == {"container.__main__", "container.endpoint.child"}
+    assert reading == {"container.__main__", "container.endpoint.child", "pipeline.clients"}
 
 
 def _reads_environment(path: Path) -> bool:

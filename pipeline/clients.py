@@ -1,0 +1,252 @@
+"""All that Medley asks of AWS goes through here: boto3's clients, typed, with limits said, and its errors as sentences.
+
+    Clients.of(project)     AWS_ENDPOINT_URL and AWS_ENDPOINT_URL_{SERVICE} are honoured, as boto3 does
+    clients.resolve(project)  the project with the caller's account, refused where it is another's, or another region's
+    with asking("..."):     boto3's errors leave as Failed
+
+Standard library and boto3 only: the function in AWS Lambda uses it too.
+"""
+
+import os
+from collections.abc import Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass, replace
+from functools import cached_property
+from typing import TYPE_CHECKING, Any
+
+import boto3
+from botocore.config import Config
+from botocore.exceptions import (
+    BotoCoreError,
+    ClientError,
+    ConnectionClosedError,
+    ConnectionError,
+    EndpointConnectionError,
+    HTTPClientError,
+    NoCredentialsError,
+    NoRegionError,
+    ReadTimeoutError,
+)
+
+from pipeline.failed import AGAIN, REFUSED, UNREACHABLE, Failed
+from pipeline.project import Project
+
+if TYPE_CHECKING:
+    from mypy_boto3_application_autoscaling import ApplicationAutoScalingClient
+    from mypy_boto3_cloudformation import CloudFormationClient
+    from mypy_boto3_cloudwatch import CloudWatchClient
+    from mypy_boto3_codebuild import CodeBuildClient
+    from mypy_boto3_ecr import ECRClient
+    from mypy_boto3_lambda import LambdaClient
+    from mypy_boto3_logs import CloudWatchLogsClient
+    from mypy_boto3_pricing import PricingClient
+    from mypy_boto3_s3 import S3Client
+    from mypy_boto3_sagemaker import SageMakerClient
+    from mypy_boto3_sagemaker_runtime import SageMakerRuntimeClient
+    from mypy_boto3_sts import STSClient
+
+_CONNECT_SECONDS = 5.0
+_INFERENCE_SECONDS = 70.0  # SageMaker gives an invocation 60
+_PRICING_REGION = "us-east-1"  # the Pricing API answers in few regions
+
+
+@dataclass(frozen=True)
+class Clients:
+    """One client for each service, made when it is first used. endpoint_url stands for AWS_ENDPOINT_URL, and a
+    service's own variable goes before it. attempts: how often boto3 sends a call in all; seconds: how long an answer
+    is waited for."""
+
+    region: str
+    account: str | None = None
+    bucket: str = ""
+    endpoint_url: str | None = None
+    attempts: int = 4
+    seconds: float = 60.0
+
+    @classmethod
+    def of(
+        cls, project: Project, endpoint_url: str | None = None, attempts: int = 4, seconds: float = 60.0
+    ) -> "Clients":
+        return cls(project.region, project.account, project.bucket, endpoint_url, attempts, seconds)
+
+    @cached_property
+    def s3(self) -> "S3Client":
+        return self._client("s3")  # type: ignore[no-any-return]
+
+    @cached_property
+    def sagemaker(self) -> "SageMakerClient":
+        return self._client("sagemaker")  # type: ignore[no-any-return]
+
+    @cached_property
+    def runtime(self) -> "SageMakerRuntimeClient":
+        """Sends each call once: an inference is never silently repeated."""
+        return self._client("sagemaker-runtime", attempts=1, seconds=_INFERENCE_SECONDS)  # type: ignore[no-any-return]
+
+    @cached_property
+    def codebuild(self) -> "CodeBuildClient":
+        return self._client("codebuild")  # type: ignore[no-any-return]
+
+    @cached_property
+    def ecr(self) -> "ECRClient":
+        return self._client("ecr")  # type: ignore[no-any-return]
+
+    @cached_property
+    def cloudformation(self) -> "CloudFormationClient":
+        return self._client("cloudformation")  # type: ignore[no-any-return]
+
+    @cached_property
+    def cloudwatch(self) -> "CloudWatchClient":
+        return self._client("cloudwatch")  # type: ignore[no-any-return]
+
+    @cached_property
+    def logs(self) -> "CloudWatchLogsClient":
+        return self._client("logs")  # type: ignore[no-any-return]
+
+    @cached_property
+    def autoscaling(self) -> "ApplicationAutoScalingClient":
+        return self._client("application-autoscaling")  # type: ignore[no-any-return]
+
+    @cached_property
+    def sts(self) -> "STSClient":
+        return self._client("sts")  # type: ignore[no-any-return]
+
+    @cached_property
+    def function(self) -> "LambdaClient":
+        return self._client("lambda")  # type: ignore[no-any-return]
+
+    @cached_property
+    def pricing(self) -> "PricingClient":
+        return self._client("pricing", region=_PRICING_REGION)  # type: ignore[no-any-return]
+
+    def check_account(self) -> str:
+        """The caller's account. Raises Failed where it, the region or the bucket's region is not the project's: before
+        anything is made."""
+        with asking("say whose account this is"):
+            here = self.sts.get_caller_identity()["Account"]
+        if self.account not in (None, here):
+            raise Failed(
+                f"These credentials are of account {here}, and medley.toml says {self.account}: nothing was done. "
+                f"Choose other credentials (AWS_PROFILE), or mend `account`."
+            )
+        if self.bucket and (region := self._bucket_region()) not in (None, self.region):
+            raise Failed(
+                f"The bucket {self.bucket} is in {region}, and medley.toml says region {self.region}: nothing was "
+                f"done. Mend `region`, or name another `bucket`."
+            )
+        return here
+
+    def resolve(self, project: Project) -> Project:
+        """The project with its account, and so with all its names. Raises Failed as check_account does."""
+        self._check_region()
+        return replace(project, account=self.check_account())
+
+    def _check_region(self) -> None:
+        known = boto3.Session().get_available_regions("sagemaker", Project("", self.region).partition)
+        if self.region not in known:
+            raise Failed(
+                f"{self.region} is no region that boto3 knows SageMaker in: nothing was done. "
+                f"Mend `region` in medley.toml; for a region newer than boto3, update boto3."
+            )
+
+    def _bucket_region(self) -> str | None:
+        """None where it is not there, or not to be seen."""
+        try:
+            return self.s3.head_bucket(Bucket=self.bucket)["ResponseMetadata"]["HTTPHeaders"].get("x-amz-bucket-region")
+        except ClientError as error:
+            headers = error.response["ResponseMetadata"].get("HTTPHeaders", {})
+            return headers.get("x-amz-bucket-region") if status(error) in (301, 400) else None
+        except BotoCoreError as error:
+            raise failed(error, f"say where the bucket {self.bucket} is") from error
+
+    def _client(
+        self, service: str, attempts: int | None = None, seconds: float | None = None, region: str | None = None
+    ) -> Any:
+        url = None if _variable(service) in os.environ else self.endpoint_url
+        config = Config(
+            connect_timeout=_CONNECT_SECONDS,
+            read_timeout=seconds or self.seconds,
+            retries={"mode": "standard", "total_max_attempts": attempts or self.attempts},
+        )
+        if service == "s3" and (url or {"AWS_ENDPOINT_URL", "AWS_ENDPOINT_URL_S3"} & set(os.environ)):
+            config = config.merge(Config(s3={"addressing_style": "path"}))  # no DNS has names for its buckets
+        with asking(f"be asked for {service}"):
+            return boto3.client(service, region_name=region or self.region, endpoint_url=url, config=config)
+
+
+def _variable(service: str) -> str:
+    return f"AWS_ENDPOINT_URL_{service.upper().replace('-', '_')}"
+
+
+# Errors in words
+
+_DENIED = ("AccessDenied", "AccessDeniedException", "UnauthorizedOperation", "AllAccessDisabled")
+_CREDENTIALS = (
+    *("ExpiredToken", "ExpiredTokenException", "InvalidClientTokenId", "UnrecognizedClientException"),
+    *("SignatureDoesNotMatch", "InvalidAccessKeyId"),
+)
+_THROTTLED = ("Throttling", "ThrottlingException", "TooManyRequestsException", "SlowDown", "RequestLimitExceeded")
+_LATER = (*_THROTTLED, "ServiceUnavailable", "InternalFailure", "InternalError", "InternalServerError", "503", "500")
+_OFFLINE = (EndpointConnectionError, ConnectionError, ConnectionClosedError, HTTPClientError)
+
+
+@contextmanager
+def asking(to_do: str = "do this") -> Iterator[None]:
+    """boto3's errors leave as Failed. to_do: what was asked, as in `AWS could not ...`."""
+    try:
+        yield
+    except (ClientError, BotoCoreError) as error:
+        raise failed(error, to_do) from error
+
+
+def failed(error: ClientError | BotoCoreError, to_do: str = "do this") -> Failed:
+    return Failed(f"AWS could not {to_do}: {sentence(error)}", _exit_code(error))
+
+
+def code(error: Exception) -> str:
+    """AWS's name for it; '' of what is no answer of AWS."""
+    return str(error.response.get("Error", {}).get("Code", "")) if isinstance(error, ClientError) else ""
+
+
+def status(error: ClientError) -> int:
+    """The HTTP status; 0 where there is none."""
+    return int(error.response.get("ResponseMetadata", {}).get("HTTPStatusCode", 0))
+
+
+def sentence(error: ClientError | BotoCoreError) -> str:
+    """What AWS said, and what to do."""
+    if isinstance(error, NoCredentialsError):
+        return "there are no credentials here. Run `aws configure` or `aws sso login`, or set AWS_PROFILE."
+    if isinstance(error, NoRegionError):
+        return "no region is said. Set `region` in medley.toml."
+    if isinstance(error, ReadTimeoutError):
+        return "it did not answer in time. Whether it was done is not known: run the same command again."
+    if not isinstance(error, ClientError):
+        return f"{_stop(str(error))} Is the network there, and the region right?"
+    said = _stop(str(error.response.get("Error", {}).get("Message") or code(error) or "it gave no reason"))
+    return f"{said}{_advice(error)}"
+
+
+def _stop(said: str) -> str:
+    said = said.strip()
+    return said if said.endswith((".", "!", "?")) else f"{said}."
+
+
+def _advice(error: ClientError) -> str:
+    name = code(error)
+    if name in _DENIED or (status(error) == 403 and name not in _CREDENTIALS):
+        return f" These credentials may not call {error.operation_name}: ask for the right, or set AWS_PROFILE."
+    if name in _CREDENTIALS:
+        return " The credentials are not valid, or no longer: log in again."
+    if _later(error):
+        return " Run the same command again in a while: it goes on where it was."
+    return ""
+
+
+def _later(error: ClientError) -> bool:
+    return code(error) in _LATER or status(error) >= 500 or status(error) == 429
+
+
+def _exit_code(error: ClientError | BotoCoreError) -> int:
+    if isinstance(error, ClientError):
+        return AGAIN if _later(error) else REFUSED
+    return UNREACHABLE
