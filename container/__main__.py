@@ -1,4 +1,7 @@
-"""`python -m container serve | train | local | check | evaluate | version | health`: settings once, then hand over."""
+"""`python -m container serve | train | local | check | evaluate | smoke | version | health`.
+
+Settings once, then hand over.
+"""
 
 import argparse
 import os
@@ -59,6 +62,12 @@ def _train(arguments: Sequence[str]) -> int:
     return train.main(arguments)
 
 
+def _smoke(arguments: Sequence[str]) -> int:
+    from container import smoke
+
+    return smoke.main(arguments)
+
+
 def _version(arguments: Sequence[str]) -> int:
     from container import inventory
 
@@ -77,6 +86,7 @@ _COMMANDS: dict[str, Callable[[Sequence[str]], int]] = {
     "local": _local,
     "check": _check,
     "evaluate": _evaluate,
+    "smoke": _smoke,
     "version": _version,
     "health": _health,
 }

@@ -1,14 +1,16 @@
 """How good a packed model is on rows whose answers are known, asked as the container would ask it.
 
-    python -m container evaluate ARTIFACT --data PLACE [--target COLUMN] [--output FILE]
+    python -m container evaluate ARTIFACT --data PLACE [--target COLUMN] [--output FILE] [--sample FILE]
 
 The artifact is loaded in a model process (check.py), so that what is scored is what will be served: its own code and
 codecs, these versions. It prints `evaluation:accuracy=0.97` lines, which SageMaker's metric definitions can match, and
-writes JSON that a pipeline's condition can read: {"metrics": {"accuracy": {"value": 0.97}}, "rows": 150}. The exit
-status is 1 where the model cannot be loaded, or does not answer.
+writes JSON that a pipeline's condition can read: {"metrics": {"accuracy": {"value": 0.97}}, "rows": 150}; and a
+request with its answer, which the model must give wherever it is deployed (smoke.py). The exit status is 1 where the
+model cannot be loaded, or does not answer; --message then has the sentence, for SageMaker to show.
 """
 
 import argparse
+import base64
 import io
 import json
 import sys
@@ -29,6 +31,8 @@ from container.zygote import preload
 from serving.errors import MedleyError, PredictionFailed
 
 _ROWS = 1_000  # in one request
+_SAMPLE_ROWS = 3
+_LONGEST_MESSAGE = 1024
 
 
 def main(settings: Settings, arguments: Sequence[str]) -> int:
@@ -41,37 +45,57 @@ def main(settings: Settings, arguments: Sequence[str]) -> int:
         "--target", default="0", help="the column with the answers, by name or place (default: the first)"
     )
     parser.add_argument("--output", type=Path, help="where the JSON is written")
+    parser.add_argument("--sample", type=Path, help="where a request of a few rows is written, and its answer, as JSON")
+    parser.add_argument("--message", type=Path, help="where it is written why it was not evaluated, where it was not")
     words = parser.parse_args(arguments)
     try:
         preload(Quiet())
         table = read(words.data, words.content_type, words.target)
         with unpacked(words.artifact) as folder:
-            found = evaluate(folder, settings, table)
+            found, sample = evaluate(folder, settings, table)
     except (MedleyError, OSError) as error:
-        print(f"Not evaluated: {error}", file=sys.stderr)
-        return 1
+        return failed(f"Not evaluated: {error}", words.message)
     for name, value in found["metrics"].items():
         print(f"evaluation:{name}={value['value']}")
-    if words.output:
-        words.output.parent.mkdir(parents=True, exist_ok=True)
-        words.output.write_text(json.dumps(found) + "\n")
+    for place, told in ((words.output, found), (words.sample, sample)):
+        if place:
+            place.parent.mkdir(parents=True, exist_ok=True)
+            place.write_text(json.dumps(told) + "\n")
     return 0
 
 
-def evaluate(folder: Path, settings: Settings, table: Table) -> dict[str, Any]:
-    """The metrics, and of how many rows. Raises the error of a load or of an answer."""
+def failed(sentence: str, place: Path | None) -> int:
+    """Says why, to stderr and at `place`, which SageMaker shows 1,024 characters of; the exit status."""
+    print(sentence, file=sys.stderr, flush=True)
+    if place:
+        place.parent.mkdir(parents=True, exist_ok=True)
+        place.write_text(sentence[:_LONGEST_MESSAGE], errors="replace")
+    return 1
+
+
+def evaluate(folder: Path, settings: Settings, table: Table) -> tuple[dict[str, Any], dict[str, Any]]:
+    """The metrics, and of how many rows; and a request with its answer. Raises the error of a load or of an answer."""
     model = Model(folder, settings)
     try:
         model.load()
         described = model.describe()
         rows = _as_trained(table, described["count"]).rows
         answers = _together([_ask(model, some) for some in batches(rows, _ROWS)])
+        sample = _sample(model, next(batches(rows, _SAMPLE_ROWS)))
     finally:
         model.end()
     found = scores(table.answers, of_answers(table.answers, answers, *_known(described, answers)))
     if not found:
         raise PredictionFailed("The model's answers cannot be scored: they are of another kind than what is true.")
-    return {"metrics": {name: {"value": value} for name, value in found.items()}, "rows": len(answers)}
+    return {"metrics": {name: {"value": value} for name, value in found.items()}, "rows": len(answers)}, sample
+
+
+def _sample(model: Model, rows: Any) -> dict[str, str]:
+    """A request as an endpoint takes it; bodies in base64, since some are no text."""
+    body, content_type = _request(rows)
+    answer, _ = model.ask(body, content_type, "application/json")
+    texts = {name: base64.b64encode(part).decode() for name, part in (("body", body), ("answer", bytes(answer.body)))}
+    return {"content_type": content_type, "accept": "application/json", **texts}
 
 
 def _as_trained(table: Table, count: int | None) -> Table:

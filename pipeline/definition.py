@@ -1,0 +1,158 @@
+"""The SageMaker Pipeline of a project, as plain data: the definition "2020-12-01", for boto3 to send.
+
+    Train-x, Train-y, ...        in parallel, on our image, each with its own hyperparameters and channels
+    Evaluate-x, ...              `evaluate` of our image: loads the artifact as it will be served, and scores it
+    Judge                        our function: every metric with its bound: good, or a sentence that says why not
+    Good?      no: Short         ends the run with that sentence
+        Register-x, ...          into the model package group
+        Approved?                is ModelApprovalStatus Approved
+            Deploy               our function: immutable keys, aliases, the endpoint; it never waits
+            Smoke                `smoke` of our image: waits for InService, and invokes every model
+
+A step may depend on nothing in another branch, and on no Condition (AWS refuses that): so all that follows a condition
+is in it. What an evaluation writes lies under its training's job name: a cached training has a cached evaluation, and
+runs beside each other do not meet. definition_check.py checks what is made here before it is sent.
+"""
+
+import hashlib
+import re
+from typing import Any
+
+from pipeline import definition_steps as steps
+from pipeline.definition_steps import Step, parameter
+from pipeline.project import Project, Training
+
+VERSION = "2020-12-01"
+JUDGE, GOOD, SHORT, APPROVED, DEPLOY, SMOKE = "Judge", "Good", "Short", "Approved", "Deploy", "Smoke"
+DATA = {"train": "TrainingData", "validation": "ValidationData", "test": "TestData"}  # channels with a parameter
+_STATES = ["Approved", "PendingManualApproval", "Rejected"]
+
+
+def render(project: Project, image: str) -> dict[str, Any]:
+    """`project` with its account, and at least one model. image: its address, best by digest."""
+    return {
+        "Version": VERSION,
+        "Metadata": {},
+        "Parameters": parameters(project, image),
+        "PipelineExperimentConfig": {
+            "ExperimentName": {"Get": "Execution.PipelineName"},
+            "TrialName": {"Get": "Execution.PipelineExecutionId"},
+        },
+        "Steps": _steps(project),
+    }
+
+
+def slug(name: str) -> str:
+    """A model's name in those of steps and parameters, which have letters of ASCII, digits and dashes only."""
+    plain = re.sub(r"[^A-Za-z0-9]+", "-", name).strip("-")[:40]
+    if plain == name:
+        return plain
+    return f"{plain}-{hashlib.sha256(name.encode()).hexdigest()[:6]}".lstrip("-")
+
+
+def data_prefix(project: Project) -> str:
+    return f"s3://{project.bucket}/{project.prefix}/data"
+
+
+def parameters(project: Project, image: str) -> list[dict[str, Any]]:
+    """What a run can be given others of, with the values that hold where it is not."""
+    channels = {channel for model in project.models for channel in model.channels}
+    used = {DATA[channel]: channel for channel in DATA if channel in channels and _has_parameter(project, channel)}
+    places = [_text(name, f"{data_prefix(project)}/{channel}") for name, channel in used.items()]
+    if any(_is_below_data(model, channel) for model in project.models for channel in model.channels):
+        places.insert(0, _text("Data", data_prefix(project)))
+    bounds = [
+        {"Name": bound_of(model), "Type": "Float", "DefaultValue": float(model.bound)}
+        for model in project.models
+        if model.bound is not None
+    ]
+    return [
+        _text("Image", image),
+        *places,
+        _text("TrainingInstanceType", "ml.m5.large"),
+        {"Name": "TrainingInstanceCount", "Type": "Integer", "DefaultValue": 1},
+        _text("EvaluationInstanceType", "ml.m5.large"),
+        _text("EndpointName", project.endpoint.name),
+        {**_text("ModelApprovalStatus", _STATES[0]), "EnumValues": _STATES},
+        *bounds,
+    ]
+
+
+def bound_of(model: Training) -> str:
+    return f"Bound-{slug(model.name)}"
+
+
+def place_of(model: Training, channel: str) -> Any:
+    """Where a channel's rows are: an expression."""
+    value = model.channels[channel]
+    if value.startswith("s3://"):
+        return value
+    if _is_below_data(model, channel):
+        return steps.join("/", parameter("Data"), value)
+    return parameter(DATA[channel])
+
+
+def _is_below_data(model: Training, channel: str) -> bool:
+    """Whether it is a folder of its own there, and not the one that all models share."""
+    value = model.channels[channel]
+    return not value.startswith("s3://") and (channel not in DATA or value != channel)
+
+
+def _has_parameter(project: Project, channel: str) -> bool:
+    return any(model.channels.get(channel) == channel for model in project.models)
+
+
+def _text(name: str, value: str) -> dict[str, Any]:
+    return {"Name": name, "Type": "String", "DefaultValue": value}
+
+
+def _steps(project: Project) -> list[Step]:
+    trained: list[Step] = []
+    for model in project.models:
+        name = slug(model.name)
+        inputs = {channel: place_of(model, channel) for channel in model.channels if channel != "test"}
+        trained.append(steps.training(project, model, name, inputs))
+        rows = place_of(model, next(name for name in ("test", "validation", "train") if name in model.channels))
+        trained.append(steps.evaluation(project, model, name, rows))
+    judge = steps.function(project, JUDGE, {"Action": "judge", **_told(project)}, ("Verdict", "Sentence"))
+    judge["DependsOn"] = [step["Name"] for step in trained if step["Type"] == "Processing"]
+    good = steps.condition(GOOD, {"Get": f"Steps.{JUDGE}.OutputParameters['Verdict']"}, "good")
+    good["Arguments"] |= {"IfSteps": _when_good(project), "ElseSteps": [steps.fail(SHORT, _why(project))]}
+    return [*trained, judge, good]
+
+
+def _when_good(project: Project) -> list[Step]:
+    registered = [steps.registration(project, model, slug(model.name)) for model in project.models]
+    approved = steps.condition(APPROVED, parameter("ModelApprovalStatus"), "Approved")
+    told = {
+        "Action": "deploy",
+        "EndpointName": parameter("EndpointName"),
+        "Image": parameter("Image"),
+        "Execution": {"Get": "Execution.PipelineExecutionId"},
+        **_told(project),
+    }
+    deploy = steps.function(project, DEPLOY, told, ("Report", "EndpointName", "Sentence"))
+    deploy["DependsOn"] = [step["Name"] for step in registered]
+    approved["Arguments"]["IfSteps"] = [deploy, steps.smoke(project, SMOKE, DEPLOY)]
+    return [*registered, approved]
+
+
+def _told(project: Project) -> dict[str, Any]:
+    """What the function hears of each model (lambda_deploy.read), in one text: arguments of a Lambda step are flat."""
+    return {
+        f"Model-{slug(model.name)}": steps.join(
+            " ",
+            {"Get": f"Steps.Train-{slug(model.name)}.ModelArtifacts.S3ModelArtifacts"},
+            steps.evaluations(project, slug(model.name)),
+            model.metric or "-",
+            "-" if model.bound is None else parameter(bound_of(model)),
+            model.name,
+        )
+        for model in project.models
+    }
+
+
+def _why(project: Project) -> Any:
+    return steps.join(
+        "", f"{project.name}: nothing was deployed. ", {"Get": f"Steps.{JUDGE}.OutputParameters['Sentence']"}
+    )
