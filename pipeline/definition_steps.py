@@ -9,9 +9,10 @@ from collections.abc import Mapping
 from typing import Any
 
 from pipeline.project import Project, Training
+from pipeline.verdict import METRICS
 
 Step = dict[str, Any]
-METRICS = ("accuracy", "f1_macro", "log_loss", "auc", "rmse", "mae", "r2")  # that `train` prints, as far as it has them
+
 PROCESSING = "/opt/ml/processing"
 _NUMBER = "([0-9.eE+-]+)"
 _CACHE = {"Enabled": True, "ExpireAfter": "P30D"}  # the same arguments within 30 days: the same result

@@ -61,15 +61,24 @@ class Image:
 
 @dataclass(frozen=True)
 class Training:
-    """One model of the training pipeline: a [[model]] of medley.toml."""
+    """One model of the training pipeline: a [[model]] of medley.toml.
+
+    channels: by name an s3:// place, or a path below the project's data (definition.py). metric and bound: what its
+    evaluation must reach, at least or at most by the metric's kind (verdict.py); no bound, no condition."""
 
     name: str
     framework: str
-    estimator: str = ""
+    estimator: str
+    hyperparameters: Mapping[str, Any] = field(default_factory=dict)
+    channels: Mapping[str, str] = field(default_factory=lambda: {"train": "train", "test": "test"})
+    target: str = "0"  # the column to predict, by name or place
+    content_type: str = "text/csv"
+    predict_method: str | None = None
     metric: str = ""
     bound: float | None = None
-    hyperparameters: Mapping[str, Any] = field(default_factory=dict)
-    channels: Mapping[str, str] = field(default_factory=dict)
+    instance_type: str | None = None  # of its training, where it is not the pipeline's parameter
+    max_minutes: int = 60
+    volume_gb: int = 10
 
 
 @dataclass(frozen=True)

@@ -188,4 +188,10 @@ frameworks = ["xgboost", "sklearn"]
 # [[model]]
 # name = "churn"
 # framework = "xgboost"
+# estimator = "XGBClassifier"
+# hyperparameters = {{n_estimators = 200, max_depth = 4}}
+# channels = {{train = "train", test = "test"}}  # below the pipeline's data, or "s3://..."
+# target = "0"  # the column to predict, by name or place
+# metric = "auc"  # accuracy, f1_macro, log_loss, auc of classes; rmse, mae, r2 of numbers
+# bound = 0.9  # what its evaluation must reach
 """

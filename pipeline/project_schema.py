@@ -7,6 +7,8 @@ from typing import Annotated, Any, ClassVar, Literal
 
 from pydantic import BaseModel, BeforeValidator, ConfigDict, Field, ValidationInfo, field_validator
 
+from pipeline.verdict import METRICS
+
 FRAMEWORKS = ("xgboost", "sklearn", "lightgbm", "catboost", "onnx", "skops", "parquet", "torchscript")
 _NONE: Any = None  # of what the file does not say
 
@@ -16,6 +18,7 @@ def _sequence(value: Any) -> Any:
 
 
 _Words = Annotated[tuple[Annotated[str, Field(min_length=1)], ...], BeforeValidator(_sequence)]
+_Channel = Annotated[str, Field(pattern=r"^[A-Za-z0-9._-]+$", max_length=64)]
 _Percent = Annotated[float, Field(gt=0, le=100)]
 
 
@@ -90,15 +93,42 @@ class ImageTable(Table):
 
 
 class ModelTable(Table):
-    name: str = Field(min_length=1, description='the name of a model, such as "churn"')
+    name: str = Field(
+        min_length=1,
+        max_length=200,
+        pattern=r"^[^\s/]+(/[^\s/]+)*$",
+        description='the name of a model, such as "churn": no spaces, and single slashes inside',
+    )
     framework: Literal["xgboost", "sklearn", "lightgbm", "catboost"] = Field(
         description='"xgboost", "sklearn", "lightgbm" or "catboost"'
     )
-    estimator: str = Field(_NONE, description="the name of an estimator, a text")
-    metric: str = Field(_NONE, description="the name of a score, a text")
-    bound: float = Field(_NONE, description="a number")
-    hyperparameters: dict[str, Any] = Field(_NONE, description="a table")
-    channels: dict[str, str] = Field(_NONE, description="a table of texts")
+    estimator: str = Field(min_length=1, description='the name of a class, such as "XGBClassifier"')
+    hyperparameters: dict[str, Any] = Field(_NONE, max_length=90, description="a table of up to 90 arguments")
+    channels: dict[_Channel, str] = Field(
+        _NONE, description='a table such as {train = "train", test = "s3://bucket/test"}'
+    )
+    target: str = Field(_NONE, min_length=1, description="the column to predict, by name or place, in quotes")
+    content_type: str = Field(_NONE, description='"text/csv", "text/libsvm" or "application/x-parquet"')
+    predict_method: str = Field(_NONE, description='a method of the estimator, such as "predict_proba"')
+    metric: Literal[METRICS] = Field(_NONE, description=f"one of {', '.join(METRICS)}")  # type: ignore[valid-type]
+    bound: float = Field(_NONE, allow_inf_nan=False, description="a number, which its metric must reach")
+    instance_type: str = Field(_NONE, pattern=r"^ml\.[a-z0-9-]+\.[a-z0-9-]+$", description='such as "ml.m5.large"')
+    max_minutes: int = Field(_NONE, ge=1, le=7200, description="a whole number of minutes, up to 7200")
+    volume_gb: int = Field(_NONE, ge=1, le=16384, description="a whole number of gigabytes, from 1 on")
+
+    @field_validator("channels")
+    @classmethod
+    def _trained(cls, channels: dict[str, str]) -> dict[str, str]:
+        if "train" not in channels:
+            raise ValueError('`channels` in [[model]] has no `train`: say where the rows are, as in {train = "train"}.')
+        return channels
+
+    @field_validator("bound")
+    @classmethod
+    def _of_a_metric(cls, bound: float, told: ValidationInfo) -> float:
+        if not told.data.get("metric"):
+            raise ValueError("`bound` in [[model]] is of no metric: say `metric` too, such as auc or rmse.")
+        return bound
 
 
 class ProjectTables(Table):
@@ -125,6 +155,14 @@ class ProjectTables(Table):
     alarms: AlarmsTable = Field(_NONE, description="a table: [alarms]")
     image: ImageTable = Field(_NONE, description="a table: [image]")
     model: Annotated[tuple[ModelTable, ...], BeforeValidator(_sequence)] = Field((), description="tables: [[model]]")
+
+    @field_validator("model")
+    @classmethod
+    def _different(cls, models: tuple[ModelTable, ...]) -> tuple[ModelTable, ...]:
+        names = [model.name for model in models]
+        if twice := sorted({name for name in names if names.count(name) > 1}):
+            raise ValueError(f"Two tables [[model]] have the name {twice[0]}: each model needs its own.")
+        return models
 
     tables: ClassVar[dict[str, type[Table]]]
 
