@@ -25,6 +25,7 @@ from werkzeug.serving import BaseWSGIServer, make_server
 from tests.aws import faults, rules
 from tests.aws.faults import Fault, Faults
 from tests.aws.hosting import Hosting
+from tests.aws.stacks import KEY, CloudFormation
 from tests.aws.wire import Call, Environ, StartResponse, read
 
 ACCOUNT = "123456789012"
@@ -41,12 +42,14 @@ class _Quiet(MotoRequestHandler):
 
 
 class StandIn:
-    """AWS at `url` while the `with` block runs. `sagemaker` is where endpoints' fates are ordered."""
+    """AWS at `url` while the `with` block runs. `sagemaker` and `cloudformation` are where the fates of
+    endpoints and of stacks are ordered."""
 
     def __init__(self) -> None:
         self.log: list[Call] = []
         self.faults = Faults()
         self.sagemaker = Hosting()
+        self.cloudformation = CloudFormation(lambda: self.url)
         self._replaced: list[tuple[type, str, Any]] = []
         self._app = DomainDispatcherApplication(create_backend_app)
         self._server: BaseWSGIServer | None = None
@@ -57,12 +60,14 @@ class StandIn:
         self._thread = threading.Thread(target=self._server.serve_forever, kwargs={"poll_interval": 0.02}, daemon=True)
         self._thread.start()
         urllib.request.urlopen(f"{self.url}/moto-api/reset", data=b"").close()
-        self.extend(self.sagemaker.of, self.sagemaker.operations)
+        for part in (self.sagemaker, self.cloudformation):
+            self.extend(part.of, part.operations)
         return self
 
     def __exit__(self, *_: object) -> None:
         assert self._server
         assert self._thread
+        self.cloudformation.close()
         self._server.shutdown()
         self._thread.join()
         self._server.server_close()
@@ -108,7 +113,7 @@ class StandIn:
 
     def _answer(self, environ: Environ, start_response: StartResponse) -> Iterable[bytes]:
         call = read(environ)
-        if call is None:
+        if call is None or call.key == KEY:
             return self._app(environ, start_response)
         self.log.append(call)
         taken = self.faults.take(call)
