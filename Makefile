@@ -39,14 +39,16 @@ ENGINE ?= docker
 IMAGE ?= medley
 BUILD_ARGS ?=
 FRAMEWORKS ?= xgboost sklearn
+REVISION ?= $(shell git rev-parse HEAD 2>/dev/null)
+IMAGE_TESTS ?= tests/image tests/contract
 image:
 	$(ENGINE) build $(BUILD_ARGS) --tag $(IMAGE) --build-arg FRAMEWORKS="$(FRAMEWORKS)" \
 	  --build-arg VERSION="$$(sed -n 's/^version = "\(.*\)"/\1/p' pyproject.toml)" \
-	  --build-arg REVISION="$$(git rev-parse HEAD 2>/dev/null)" --build-arg CREATED="$$(date -u +%Y-%m-%dT%H:%M:%SZ)" .
+	  --build-arg REVISION="$(REVISION)" --build-arg CREATED="$$(date -u +%Y-%m-%dT%H:%M:%SZ)" .
 
 # The contract suite against containers of the image, on both fronts, and what only a container can show.
 test-image: setup
-	MEDLEY_TEST_IMAGE=$(IMAGE) ENGINE="$(ENGINE)" $(BIN)/python -m pytest --numprocesses 2 --dist loadgroup tests/image tests/contract
+	MEDLEY_TEST_IMAGE=$(IMAGE) ENGINE="$(ENGINE)" $(BIN)/python -m pytest --numprocesses 2 --dist loadgroup $(IMAGE_TESTS)
 
 COMPILE = $(BIN)/uv pip compile --quiet --universal --fork-strategy fewest --python-version 3.11 --generate-hashes --no-annotate \
   --no-header --allow-unsafe

@@ -28,9 +28,9 @@ class Log:
         """The lines that are new; `where` is what the build says of its logs."""
         group, stream = where.get("groupName"), where.get("streamName")
         while group and stream:
-            more = {"nextToken": self._next} if self._next else {}
+            asked: Any = {"logGroupName": group, "logStreamName": stream, "startFromHead": True}
             try:
-                page = self._logs.get_log_events(logGroupName=group, logStreamName=stream, startFromHead=True, **more)
+                page = self._logs.get_log_events(**asked, **({"nextToken": self._next} if self._next else {}))
             except self._logs.exceptions.ResourceNotFoundException:  # the first line makes it
                 return
             for event in page["events"]:

@@ -5,7 +5,7 @@ from typing import Annotated
 
 import typer
 
-from pipeline import models_cli
+from pipeline import build_cli, models_cli
 
 app = typer.Typer(
     no_args_is_help=True,
@@ -78,6 +78,7 @@ def demo(
 
 
 models_cli.attach(app)
+build_cli.attach(app)
 
 
 def main() -> None:

@@ -88,10 +88,8 @@ def _git(folder: Path, *words: str) -> str:
 
 def _tracked(top: Path) -> Iterator[tuple[str, int]]:
     """Name and git's mode of each file that is still there, in order."""
-    for line in sorted(
-        filter(None, _git(top, "ls-files", "--stage", "-z").split("\0")), key=lambda one: one.split("\t")[1]
-    ):
-        said, _, name = line.partition("\t")
+    lines = (line.partition("\t") for line in _git(top, "ls-files", "--stage", "-z").split("\0") if line)
+    for said, _, name in sorted(lines, key=lambda line: line[2]):
         mode = int(said.split()[0], 8)
         if mode == _SUBMODULE:
             raise Failed(f"{name} is a submodule, which the zip of the source cannot hold: nothing was built.")
