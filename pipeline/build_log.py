@@ -29,8 +29,9 @@ class Log:
         group, stream = where.get("groupName"), where.get("streamName")
         while group and stream:
             asked: Any = {"logGroupName": group, "logStreamName": stream, "startFromHead": True}
+            asked |= {"nextToken": self._next} if self._next else {}
             try:
-                page = self._logs.get_log_events(**asked, **({"nextToken": self._next} if self._next else {}))
+                page = self._logs.get_log_events(**asked)
             except self._logs.exceptions.ResourceNotFoundException:  # the first line makes it
                 return
             for event in page["events"]:

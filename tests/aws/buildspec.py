@@ -146,16 +146,13 @@ class Run:
 
     def _command(self, command: str) -> int:
         shell = (self.spec.get("env") or {}).get("shell", "sh")
-        script = f'. "$STATE/exported"\ncd "$(cat "$STATE/folder")" || exit\n{_STATE}{command}\n'
-        environ = {"STATE": str(self.state), "CODEBUILD_BUILD_SUCCEEDING": str(int(self.succeeding))}
-        (self.state / "exported").open("a").write(
-            f"export CODEBUILD_BUILD_SUCCEEDING={environ['CODEBUILD_BUILD_SUCCEEDING']}\n"
-        )
+        succeeding = f"export CODEBUILD_BUILD_SUCCEEDING={int(self.succeeding)}\n"
+        script = f'. "$STATE/exported"\n{succeeding}cd "$(cat "$STATE/folder")" || exit\n{_STATE}{command}\n'
         if self.killed:
             return 137
         self.process = subprocess.Popen(
             [shell, "-c", script],
-            env={**environ, "PATH": os.environ["PATH"]},
+            env={"STATE": str(self.state), "PATH": os.environ["PATH"]},
             stdin=subprocess.DEVNULL,
             stdout=subprocess.PIPE,
             stderr=subprocess.STDOUT,

@@ -9,6 +9,7 @@ it comes. `tools` stand first on a build's PATH: the docker that it finds. The o
 machine lends to builds; of its own environment they have the rest, but nothing of AWS or of make.
 """
 
+import json
 import os
 import sys
 from collections.abc import Callable, Mapping, Sequence
@@ -18,9 +19,9 @@ from typing import Any, Self
 from moto.codebuild.exceptions import ResourceNotFoundException
 from moto.codebuild.responses import CodeBuildResponse
 from moto.core.responses import ActionResult
-from tests.aws.server import StandIn
 
 from tests.aws.one_build import Asked, Build
+from tests.aws.server import StandIn
 
 TOOLS = Path(__file__).parent / "tools"  # an `aws`, which serves where the machine has none
 _NOT_LENT = ("AWS_", "MEDLEY_", "MAKE", "MFLAGS", "PYTEST_")
@@ -51,7 +52,7 @@ class CodeBuild:
             build.stop()
 
     def _start_build(self, request: CodeBuildResponse, _: _Own) -> ActionResult:
-        asked: dict[str, Any] = dict(request._get_params())
+        asked: dict[str, Any] = json.loads(request.body)
         project, token = _project(request, asked["projectName"]), asked.get("idempotencyToken", "")
         if token in self._tokens:  # the same call once more: its answer was lost
             return ActionResult({"build": self.builds[self._tokens[token]].told()})
