@@ -5,7 +5,12 @@ from typing import Annotated
 
 import typer
 
-from pipeline import build_cli, models_cli
+from pipeline import (
+    build_cli,
+    models_cli,
+    project_cli,
+    publish_cli,
+)
 
 app = typer.Typer(
     no_args_is_help=True,
@@ -77,8 +82,13 @@ def demo(
     raise typer.Exit(show.run(keep, port))
 
 
-models_cli.attach(app)
-build_cli.attach(app)
+for area in (
+    models_cli,
+    project_cli,
+    build_cli,
+    publish_cli,
+):
+    area.attach(app)
 
 
 def main() -> None:

@@ -179,6 +179,9 @@ def _variable(service: str) -> str:
 
 # Errors in words
 
+_ADVICE = {
+    "NoSuchBucket": "Run `medley bootstrap`, which makes it.",
+}
 _DENIED = ("AccessDenied", "AccessDeniedException", "UnauthorizedOperation", "AllAccessDisabled")
 _CREDENTIALS = (
     *("ExpiredToken", "ExpiredTokenException", "InvalidClientTokenId", "UnrecognizedClientException"),
@@ -233,10 +236,12 @@ def _stop(said: str) -> str:
 
 def _advice(error: ClientError) -> str:
     name = code(error)
-    if name in _DENIED or (status(error) == 403 and name not in _CREDENTIALS):
-        return f" These credentials may not call {error.operation_name}: ask for the right, or set AWS_PROFILE."
+    if name in _ADVICE:
+        return f" {_ADVICE[name]}"
     if name in _CREDENTIALS:
         return " The credentials are not valid, or no longer: log in again."
+    if name in _DENIED or status(error) == 403:
+        return f" These credentials may not call {error.operation_name}: ask for the right, or set AWS_PROFILE."
     if _later(error):
         return " Run the same command again in a while: it goes on where it was."
     return ""

@@ -10,12 +10,16 @@ import os
 import sys
 import time
 from collections.abc import Callable, Iterator
-from typing import Annotated, Any
+from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 from rich.console import Console
 
-from pipeline.options import Json, failures, print_json, print_table
+from pipeline.options import EndpointUrl, Json, ProjectFile, failures, opened, print_json, print_table
+
+if TYPE_CHECKING:
+    from pipeline.clients import Clients
+    from pipeline.project import Project
 
 Url = Annotated[str, typer.Option(envvar="MEDLEY_URL", help="Where the local endpoint answers.")]
 Token = Annotated[
@@ -69,13 +73,26 @@ def invoke(
 
 def models(
     catalogue: Annotated[bool, typer.Option("--all", help="All artifacts there are, loaded or not.")] = False,
+    remote: Annotated[
+        bool, typer.Option("--remote", help="What is published in the bucket instead.")
+    ] = False,
     url: Url = HERE,
     token: Token = None,
     as_json: Json = False,
+    project_file: ProjectFile = None,
+    endpoint_url: EndpointUrl = None,
 ) -> None:
     """What is loaded, and what it takes."""
     from pipeline.endpoint_client import Endpoint
 
+    if remote:
+        with failures(as_json):
+            rows = _published(*opened(project_file, endpoint_url))
+        if as_json:
+            print_json({"models": rows})
+        else:
+            print_table(rows, _PUBLISHED)
+        return
     endpoint = Endpoint(url, token)
     with failures(as_json):
         rows = list(_catalogue(endpoint)) if catalogue else endpoint.ask("/models")["models"]
@@ -175,6 +192,25 @@ def _catalogue(endpoint: Any) -> Iterator[dict[str, Any]]:
         after = page["after"]
 
 
+def _published(project: "Project", clients: "Clients") -> list[dict[str, Any]]:
+    from pipeline.aliases import Aliases
+    from pipeline.published import Store
+
+    stood_for: dict[str, list[str]] = {}
+    for alias in Aliases(project, clients).all():
+        stood_for.setdefault(alias.current.target_model, []).append(alias.name)
+    return [
+        {
+            "target_model": version.target_model,
+            "name": version.name,
+            "bytes": version.bytes,
+            "published": version.published,
+            "aliases": stood_for.get(version.target_model, []),
+        }
+        for version in Store(project, clients).versions()
+    ]
+
+
 def _mb(size: int | None) -> str:
     return "" if size is None else f"{size / 1e6:,.1f} MB"
 
@@ -216,6 +252,12 @@ _LOADED: dict[str, Callable[[dict[str, Any]], str]] = {
     "hits": lambda row: str(row["hits"]),
     "misses": lambda row: str(row["misses"]),
     "used": lambda row: _ago(row["last_used"]),
+}
+_PUBLISHED: dict[str, Callable[[dict[str, Any]], str]] = {
+    "TargetModel": lambda row: row["target_model"],
+    "size": lambda row: _mb(row["bytes"]),
+    "published": lambda row: row["published"],
+    "alias": lambda row: ", ".join(row["aliases"]),
 }
 _FITTING: dict[str, Callable[[dict[str, Any]], str]] = {
     "TargetModel": lambda row: row["target_model"],

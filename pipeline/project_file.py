@@ -37,16 +37,20 @@ def find(folder: Path | None = None) -> Path:
 def read(path: Path) -> Project:
     """The project of a medley.toml. Raises Failed, with a line for each mistake."""
     try:
-        text = path.read_text(encoding="utf-8")
-        told = tomllib.loads(text)
+        return parse(path.read_text(encoding="utf-8"), path)
     except OSError as error:
         raise Failed(f"{path} cannot be read: {error.strerror}.") from error
     except UnicodeDecodeError as error:
         raise Failed(f"{path} is not UTF-8 text: save it as UTF-8.") from error
+
+
+def parse(text: str, path: Path) -> Project:
+    """As `read`, of a text that is at `path`, or will be."""
+    try:
+        told = tomllib.loads(text)
+        return _project(ProjectTables.model_validate(told))
     except tomllib.TOMLDecodeError as error:
         raise Failed(_of_syntax(path, text, str(error))) from error
-    try:
-        return _project(ProjectTables.model_validate(told))
     except ValidationError as error:
         raise Failed("\n".join(_mistakes(path, text, told, error)), REFUSED) from None
 
