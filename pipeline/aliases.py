@@ -143,9 +143,7 @@ class Aliases:
         """Lets `name` stand for what it stood for before. Refused where somebody else moves it at the same time."""
         alias = self.known(name)
         if not alias.previous:
-            raise Failed(
-                f"{name} has only ever stood for {alias.current.target_model}: there is nothing to go back to."
-            )
+            raise Failed(f"{name} has stood for nothing but {alias.current.target_model}: it cannot go back.")
         before, *older = alias.previous
         Store(self.project, self.clients).get(before.target_model)
         new = Alias(alias.name, Stand(**{**asdict(before), "moved": _now()}), tuple(older))

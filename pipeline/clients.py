@@ -20,9 +20,6 @@ from botocore.exceptions import (
     BotoCoreError,
     ClientError,
     ConnectionClosedError,
-    ConnectionError,
-    EndpointConnectionError,
-    HTTPClientError,
     NoCredentialsError,
     NoRegionError,
     ReadTimeoutError,
@@ -189,7 +186,6 @@ _CREDENTIALS = (
 )
 _THROTTLED = ("Throttling", "ThrottlingException", "TooManyRequestsException", "SlowDown", "RequestLimitExceeded")
 _LATER = (*_THROTTLED, "ServiceUnavailable", "InternalFailure", "InternalError", "InternalServerError", "503", "500")
-_OFFLINE = (EndpointConnectionError, ConnectionError, ConnectionClosedError, HTTPClientError)
 
 
 @contextmanager
@@ -221,8 +217,8 @@ def sentence(error: ClientError | BotoCoreError) -> str:
         return "there are no credentials here. Run `aws configure` or `aws sso login`, or set AWS_PROFILE."
     if isinstance(error, NoRegionError):
         return "no region is said. Set `region` in medley.toml."
-    if isinstance(error, ReadTimeoutError):
-        return "it did not answer in time. Whether it was done is not known: run the same command again."
+    if isinstance(error, ReadTimeoutError | ConnectionClosedError):
+        return "it did not answer. Whether it was done is not known: run the same command again, which finds out."
     if not isinstance(error, ClientError):
         return f"{_stop(str(error))} Is the network there, and the region right?"
     said = _stop(str(error.response.get("Error", {}).get("Message") or code(error) or "it gave no reason"))

@@ -73,9 +73,7 @@ def invoke(
 
 def models(
     catalogue: Annotated[bool, typer.Option("--all", help="All artifacts there are, loaded or not.")] = False,
-    remote: Annotated[
-        bool, typer.Option("--remote", help="What is published in the bucket instead.")
-    ] = False,
+    remote: Annotated[bool, typer.Option("--remote", help="What is published in the bucket instead.")] = False,
     url: Url = HERE,
     token: Token = None,
     as_json: Json = False,

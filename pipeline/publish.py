@@ -62,9 +62,7 @@ class Publishing:
         names = [checked_name(name or _name_of(archive), self.project) for archive in archives]
         twice = sorted({one for one in names if names.count(one) > 1})
         if twice:
-            raise Failed(
-                f"{', '.join(twice)}: a name of more than one artifact. Publish them by themselves, with --name."
-            )
+            raise Failed(f"More than one artifact is named {', '.join(twice)}: publish each by itself, with --name.")
         return [self._check(one, archive) for one, archive in zip(names, archives, strict=True)]
 
     def publish(self, checked: Checked, move_alias: bool = True) -> Done:

@@ -13,14 +13,14 @@ import hashlib
 import re
 import unicodedata
 from collections.abc import Callable, Iterator
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from datetime import UTC, datetime
 from pathlib import Path
 from typing import TYPE_CHECKING
 
 from botocore.exceptions import ClientError
 
-from pipeline.clients import Clients, asking, code, failed, status
+from pipeline.clients import Clients, asking, code, status
 from pipeline.failed import AGAIN, Failed
 from pipeline.project import Project
 from pipeline.upload import Upload
@@ -98,16 +98,16 @@ class Store:
 
     def get(self, target_model: str) -> Version:
         """One version, with its whole hash. Raises Failed where it is not there."""
-        try:
-            head = self._head(target_model)
-        except ClientError as error:
-            if status(error) != 404:
-                raise failed(error, f"look for {target_model}") from error
-            raise Failed(
-                f"There is no {target_model} in {self.project.model_data_url}: `medley models --remote` lists what is."
-            ) from error
+        with asking(f"look for {target_model}"):
+            try:
+                head = self._head(target_model)
+            except ClientError as error:
+                if status(error) != 404:
+                    raise
+                where = self.project.model_data_url
+                raise Failed(f"There is no {target_model} in {where}: see `medley models --remote`.") from error
         version = self._version(self._key(target_model), head["ContentLength"], head["LastModified"])
-        return Version(target_model, version.bytes, version.published, version.name, head["Metadata"].get(_SHA256, ""))
+        return replace(version, sha256=head["Metadata"].get(_SHA256, ""))
 
     def delete(self, target_model: str) -> None:
         """The bucket is versioned: what is deleted can be brought back for a while. Raises Failed."""

@@ -9,7 +9,7 @@ from pipeline.aliases import Aliases
 from pipeline.clients import Clients
 from pipeline.failed import WORDS, Failed
 from pipeline.project import Project
-from pipeline.published import SUFFIX, Store, checked_name
+from pipeline.published import SUFFIX, Store, Version, checked_name
 
 
 @dataclass(frozen=True)
@@ -48,12 +48,16 @@ def _of_target(project: Project, clients: Clients, target: str) -> Plan:
 
 
 def _of_name(project: Project, clients: Clients, name: str, keep: int) -> Plan:
-    versions = sorted(Store(project, clients).versions(name), key=lambda version: version.published, reverse=True)
-    going = [version.target_model for version in reversed(versions[keep:])]
     aliases = Aliases(project, clients).all()
-    stood_for = {alias.current.target_model: alias.name for alias in aliases if keep or alias.name != name}
-    held = [target for target in going if target in stood_for]
+    current = {alias.current.target_model: alias.name for alias in aliases}
+
+    def age(version: Version) -> tuple[str, bool]:  # of those of one second, what the name stands for is the newest
+        return version.published, current.get(version.target_model) == name
+
+    versions = sorted(Store(project, clients).versions(name), key=age)
+    going = [version.target_model for version in versions[: len(versions) - keep]] if keep < len(versions) else []
+    held = [target for target in going if target in current and (keep or current[target] != name)]
     if held and not keep:
-        raise Failed(f"{stood_for[held[0]]} stands for {held[0]}: move it first.")
-    own = name if not keep and name in {alias.name for alias in aliases} else None
+        raise Failed(f"{current[held[0]]} stands for {held[0]}: move it first.")
+    own = name if not keep and name in current.values() else None
     return Plan(own, tuple(target for target in going if target not in held))

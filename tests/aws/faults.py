@@ -23,13 +23,15 @@ HOW = (*_WAYS, "timeout")
 
 @dataclass
 class Fault:
-    """`times` calls of this operation fail; `calls` are the ids of those that have."""
+    """`times` calls of this operation fail, after so many that pass; `calls` are the ids of those that have."""
 
     operation: str
     how: str
     times: int
     done: bool
+    after: int = 0
     calls: list[str] = field(default_factory=list)
+    passed: list[str] = field(default_factory=list)
 
 
 class Faults:
@@ -39,9 +41,9 @@ class Faults:
         self._ordered: list[Fault] = []
         self._lock = threading.Lock()
 
-    def add(self, operation: str, how: str, times: int, done: bool) -> Fault:
+    def add(self, operation: str, how: str, times: int, done: bool, after: int = 0) -> Fault:
         assert how in HOW, f"{how} is none of {HOW}"
-        self._ordered.append(Fault(operation, how, times, done))
+        self._ordered.append(Fault(operation, how, times, done, after))
         return self._ordered[-1]
 
     def clear(self) -> None:
@@ -55,6 +57,10 @@ class Faults:
                     continue
                 if call.id in fault.calls:
                     return fault, False
+                if call.id not in fault.passed and len(fault.passed) < fault.after:
+                    fault.passed.append(call.id)
+                if call.id in fault.passed:
+                    continue
                 if len(fault.calls) < fault.times:
                     fault.calls.append(call.id)
                     return fault, fault.done

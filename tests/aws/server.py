@@ -99,10 +99,11 @@ class StandIn:
         """(service in boto3's word, operation), in the order they came in; retries and refused ones too."""
         return [(call.service, call.operation) for call in self.log]
 
-    def fail(self, operation: str, how: str = "500", times: int = 1, done: bool = False) -> Fault:
+    def fail(self, operation: str, how: str = "500", times: int = 1, done: bool = False, after: int = 0) -> Fault:
         """The next `times` calls of `operation` ("UpdateEndpoint", "s3.PutObject", or "*") fail, each with all its
-        retries. `how`: throttle, 500, denied, timeout (the connection ends). `done`: carried out, the answer lost."""
-        return self.faults.add(operation, how, times, done)
+        retries. `how`: throttle, 500, denied, timeout (the connection ends). `done`: carried out, the answer lost.
+        `after`: so many of these calls pass first."""
+        return self.faults.add(operation, how, times, done, after)
 
     def extend(self, response: type, operations: Mapping[str, Operation]) -> None:
         """Give a response class of moto's these operations, in place of its own, until the StandIn is closed."""
