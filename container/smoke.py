@@ -1,12 +1,13 @@
 """Does an endpoint answer, with every model that was just put there? For a pipeline's last step, on this image.
 
-    python -m container smoke --report PLACE [--wait SECONDS]
+    python -m container smoke --report PLACE [--wait SECONDS] [--only-wait]
 
-PLACE is a JSON file, or a folder that holds one: {"endpoint", "endpoint_config", "models": [{"name", "target_model",
-"sample"}]}, as the deploy step leaves it. First it waits for InService, however often the endpoint is updated on the
-way, and looks whether it has the configuration that was wanted: a roll-out that was rolled back is InService too. Then
-each model is invoked by TargetModel with its sample (evaluate.py), which must be answered as it was when the model was
-evaluated: so a wrong version, or one that is loaded by another library, is seen. The exit status is 1 where one is not.
+PLACE is a JSON file, or a folder that holds one: {"endpoint", "endpoint_config", "left", "models": [{"name",
+"target_model", "sample"}]}, as the deploy step leaves it. First it waits for InService, however often the endpoint is
+updated on the way, and looks whether it has the configuration that was wanted: a roll-out that was rolled back is
+InService too. Then each model is invoked by TargetModel with its sample (evaluate.py), which must be answered as it was
+when the model was evaluated: so a wrong version, or one that another library loads, is seen. The exit status is 1 where
+one is not.
 
 boto3 has the region and the credentials from the environment, as SageMaker gives them.
 """
@@ -31,6 +32,8 @@ _NOT_READY_PAUSE = 2.0  # the load goes on meanwhile
 _LOAD_SECONDS = 360.0
 _INVOKE_SECONDS = 70.0  # SageMaker gives an invocation 60
 _LATER = ("ModelNotReadyException", "ThrottlingException", "ServiceUnavailable")
+_GONE = "gone"
+_ENDS = ("Failed", "OutOfService", "UpdateRollbackFailed", "Deleting")
 _CLOSE = 1e-4  # relative: another kind of processor sums in another order
 
 
@@ -42,12 +45,15 @@ def main(arguments: Sequence[str]) -> int:
     parser = argparse.ArgumentParser("container smoke", description="Invoke every model that was deployed.")
     parser.add_argument("--report", type=Path, required=True, help="what the deploy step left: a file, or its folder")
     parser.add_argument("--wait", type=float, default=3600.0, help="seconds for the endpoint to be InService")
+    parser.add_argument("--only-wait", action="store_true", help="invoke nothing")
     parser.add_argument("--pause", type=float, default=_PAUSE, help="seconds between two looks at it")
     parser.add_argument("--message", type=Path, help="where the reason is written, where there is one")
     words = parser.parse_args(arguments)
     try:
         report = _report(words.report)
         wait(boto3.client("sagemaker"), report, words.wait, words.pause)
+        if words.only_wait:
+            return 0
         once = Config(read_timeout=_INVOKE_SECONDS, retries={"total_max_attempts": 1})
         problems = [*invoke(boto3.client("sagemaker-runtime", config=once), report)]
     except (NotServed, ClientError, BotoCoreError, OSError, ValueError, LookupError) as error:
@@ -70,20 +76,37 @@ def wait(client: Any, report: Mapping[str, Any], seconds: float, pause: float) -
     """Returns when the endpoint is InService with what was wanted. Raises NotServed."""
     end, before = time.monotonic() + seconds, ""
     while True:
-        said = client.describe_endpoint(EndpointName=report["endpoint"])
+        said = _described(client, report)
         state = said["EndpointStatus"]
         if state != before:
             print(f"{report['endpoint']} is {state}.", flush=True)
             before = state
+        if state == _GONE:
+            return None
         if state == "InService":
             return _check_config(said, report)
-        if state in ("Failed", "OutOfService", "UpdateRollbackFailed", "Deleting"):
+        if state in _ENDS and not (state == "Deleting" and _is_leaving(report)):
             raise NotServed(
                 f"The endpoint {report['endpoint']} is {state}: {said.get('FailureReason', 'no reason given')}"
             )
         if time.monotonic() + pause > end:
             raise NotServed(f"The endpoint {report['endpoint']} is still {state} after {seconds:g} s.")
         time.sleep(pause)
+
+
+def _described(client: Any, report: Mapping[str, Any]) -> Mapping[str, Any]:
+    try:
+        said: Mapping[str, Any] = client.describe_endpoint(EndpointName=report["endpoint"])
+    except ClientError as error:
+        if _is_leaving(report) and "Could not find" in str(error):
+            return {"EndpointStatus": _GONE}
+        raise
+    return said
+
+
+def _is_leaving(report: Mapping[str, Any]) -> bool:
+    """Whether a failed endpoint is deleted, so that the next step can make it anew."""
+    return "wait until deleted" in report.get("left", ())
 
 
 def _check_config(said: Mapping[str, Any], report: Mapping[str, Any]) -> None:

@@ -5,12 +5,7 @@ from typing import Annotated
 
 import typer
 
-from pipeline import (
-    build_cli,
-    models_cli,
-    project_cli,
-    publish_cli,
-)
+from pipeline import (, build_cli, models_cli, pipeline_cli
 
 app = typer.Typer(
     no_args_is_help=True,
@@ -89,6 +84,9 @@ for area in (
     publish_cli,
 ):
     area.attach(app)
+models_cli.attach(app)
+build_cli.attach(app)
+pipeline_cli.attach(app)
 
 
 def main() -> None:

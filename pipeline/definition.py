@@ -7,7 +7,10 @@
         Register-x, ...          into the model package group
         Approved?                is ModelApprovalStatus Approved
             Deploy               our function: immutable keys, aliases, the endpoint; it never waits
-            Smoke                `smoke` of our image: waits for InService, and invokes every model
+            Moves?  no: SmokeAdded   models were added, and the endpoint stays as it is: they are invoked at once
+                Wait             `smoke` of our image: until the endpoint is at rest
+                Finish           Deploy once more: what could not be done before that, such as scaling
+                Smoke            `smoke`: every model is invoked
 
 A step may depend on nothing in another branch, and on no Condition (AWS refuses that): so all that follows a condition
 is in it. What an evaluation writes lies under its training's job name: a cached training has a cached evaluation, and
@@ -15,7 +18,9 @@ runs beside each other do not meet. definition_check.py checks what is made here
 """
 
 import hashlib
+import json
 import re
+from dataclasses import replace
 from typing import Any
 
 from pipeline import definition_steps as steps
@@ -23,7 +28,8 @@ from pipeline.definition_steps import Step, parameter
 from pipeline.project import Project, Training
 
 VERSION = "2020-12-01"
-JUDGE, GOOD, SHORT, APPROVED, DEPLOY, SMOKE = "Judge", "Good", "Short", "Approved", "Deploy", "Smoke"
+JUDGE, GOOD, SHORT, APPROVED = "Judge", "Good", "Short", "Approved"
+DEPLOY, MOVES, WAIT, FINISH, SMOKE, ADDED = "Deploy", "Moves", "Wait", "Finish", "Smoke", "SmokeAdded"
 DATA = {"train": "TrainingData", "validation": "ValidationData", "test": "TestData"}  # channels with a parameter
 _STATES = ["Approved", "PendingManualApproval", "Rejected"]
 
@@ -51,7 +57,7 @@ def slug(name: str) -> str:
 
 
 def data_prefix(project: Project) -> str:
-    return f"s3://{project.bucket}/{project.prefix}/data"
+    return f"s3://{project.bucket}/{project.prefix}/pipeline/data"
 
 
 def parameters(project: Project, image: str) -> list[dict[str, Any]]:
@@ -124,6 +130,11 @@ def _steps(project: Project) -> list[Step]:
 def _when_good(project: Project) -> list[Step]:
     registered = [steps.registration(project, model, slug(model.name)) for model in project.models]
     approved = steps.condition(APPROVED, parameter("ModelApprovalStatus"), "Approved")
+    approved["Arguments"]["IfSteps"] = _deployed(project, [step["Name"] for step in registered])
+    return [*registered, approved]
+
+
+def _deployed(project: Project, after: list[str]) -> list[Step]:
     told = {
         "Action": "deploy",
         "EndpointName": parameter("EndpointName"),
@@ -131,25 +142,39 @@ def _when_good(project: Project) -> list[Step]:
         "Execution": {"Get": "Execution.PipelineExecutionId"},
         **_told(project),
     }
-    deploy = steps.function(project, DEPLOY, told, ("Report", "EndpointName", "Sentence"))
-    deploy["DependsOn"] = [step["Name"] for step in registered]
-    approved["Arguments"]["IfSteps"] = [deploy, steps.smoke(project, SMOKE, DEPLOY)]
-    return [*registered, approved]
+    answers = ("Moves", "Report", "EndpointName", "Sentence")
+    deploy, finish = (steps.function(project, name, told, answers) for name in (DEPLOY, FINISH))
+    deploy["DependsOn"], finish["DependsOn"] = after, [WAIT]
+    moves = steps.condition(MOVES, {"Get": f"Steps.{DEPLOY}.OutputParameters['Moves']"}, "yes")
+    moves["Arguments"] |= {
+        "IfSteps": [
+            steps.smoke(project, WAIT, DEPLOY, "--only-wait"),
+            finish,
+            steps.smoke(project, SMOKE, FINISH),
+        ],
+        "ElseSteps": [steps.smoke(project, ADDED, DEPLOY)],
+    }
+    return [deploy, moves]
 
 
 def _told(project: Project) -> dict[str, Any]:
-    """What the function hears of each model (lambda_deploy.read), in one text: arguments of a Lambda step are flat."""
+    """What the function hears (lambda_deploy.read). Arguments of a Lambda step are flat: so a text for each model, and
+    one for the project, which the function has no medley.toml to read from."""
     return {
-        f"Model-{slug(model.name)}": steps.join(
-            " ",
-            {"Get": f"Steps.Train-{slug(model.name)}.ModelArtifacts.S3ModelArtifacts"},
-            steps.evaluations(project, slug(model.name)),
-            model.metric or "-",
-            "-" if model.bound is None else parameter(bound_of(model)),
-            model.name,
-        )
-        for model in project.models
+        "Project": json.dumps(replace(project, models=()).to_dict()),
+        **{f"Model-{slug(model.name)}": _told_of(project, model) for model in project.models},
     }
+
+
+def _told_of(project: Project, model: Training) -> Any:
+    return steps.join(
+        " ",
+        {"Get": f"Steps.Train-{slug(model.name)}.ModelArtifacts.S3ModelArtifacts"},
+        steps.evaluations(project, slug(model.name)),
+        model.metric or "-",
+        "-" if model.bound is None else parameter(bound_of(model)),
+        model.name,
+    )
 
 
 def _why(project: Project) -> Any:

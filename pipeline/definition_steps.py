@@ -119,9 +119,9 @@ def evaluation(project: Project, model: Training, name: str, rows: Any) -> Step:
     return step | {"CacheConfig": _CACHE}
 
 
-def smoke(project: Project, name: str, deploy: str) -> Step:
+def smoke(project: Project, name: str, deploy: str, *more: str) -> Step:
     """Waits for the endpoint of the step `deploy`, and invokes all that it has put there."""
-    words = ["smoke", "--report", f"{PROCESSING}/report", "--wait", str(_LONGEST_WAIT)]
+    words = ["smoke", *more, "--report", f"{PROCESSING}/report", "--wait", str(_LONGEST_WAIT)]
     words += ["--message", "/opt/ml/output/message"]
     inputs = {"report": {"Get": f"Steps.{deploy}.OutputParameters['Report']"}}
     step = _processing(project, name, words, inputs, 1)

@@ -5,7 +5,7 @@
 
 import subprocess
 import sys
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any, Self
 
@@ -22,13 +22,18 @@ def command(options: Sequence[str]) -> list[str]:
 
 
 class Local:
-    """Serves `models` for as long as the `with` block lasts; `url` is where. `how`: more for subprocess.Popen."""
+    """Serves `models` for as long as the `with` block lasts; `url` is where. `variables`: beside those of ours.
+    `how`: more for subprocess.Popen."""
 
     url: str
     ready_line: str
 
-    def __init__(self, models: Path | str, *options: str, port: int = 0, **how: Any) -> None:
+    def __init__(
+        self, models: Path | str, *options: str, port: int = 0, variables: Mapping[str, str] | None = None, **how: Any
+    ) -> None:
         self._command = command(["--models", str(models), "--port", str(port), "--stop-at-eof", *options])
+        if variables:  # by env(1), which leaves all others as they are
+            self._command = ["env", *(f"{name}={value}" for name, value in variables.items()), *self._command]
         self._how = how
 
     def __enter__(self) -> Self:

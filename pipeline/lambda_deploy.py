@@ -1,0 +1,139 @@
+"""The project's function in AWS Lambda, which two kinds of steps of the pipeline call: judge, and deploy.
+
+    judge     reads the evaluations, and compares them with their bounds (verdict.py): {"Verdict", "Sentence"}
+    deploy    gathers the artifacts under the endpoint's prefix by immutable keys (gather.py), moves the aliases, begins
+              what the deploy's plan has for the endpoint, and leaves a report for the smoke test:
+              {"Moves": "yes" or "no", "Report": s3://..., "EndpointName", "Sentence"}
+
+A function has ten minutes at most: nothing here waits for an endpoint. Called again, after half of it or all of it was
+done, it does the rest, and says the same. What it is told is flat text (definition.py). It has the standard library and
+boto3 alone.
+"""
+
+import json
+from collections.abc import Callable, Mapping
+from dataclasses import asdict, dataclass, replace
+from importlib import import_module
+from typing import Any
+
+from botocore.exceptions import ClientError
+
+from pipeline import gather
+from pipeline.clients import Clients, asking, code
+from pipeline.failed import Failed
+from pipeline.project import Project
+from pipeline.verdict import Judged, verdict
+
+Begin = Callable[[Project, Clients, str], Mapping[str, Any]]  # (project, clients, image): what deploy.begin returns
+_MODEL = "Model-"
+_LONGEST = 1000  # characters: Pipelines carries 1,024 from a function's answer
+
+
+@dataclass(frozen=True)
+class Trained:
+    """artifact: s3:// of its model.tar.gz; evaluation: the folder of what `evaluate` wrote."""
+
+    name: str
+    artifact: str
+    evaluation: str
+    metric: str
+    bound: float | None
+
+
+def handler(event: Mapping[str, Any], _context: object) -> dict[str, str]:
+    """What AWS Lambda calls."""
+    return handle(event, Clients.of(read_project(event)), begin)
+
+
+def handle(event: Mapping[str, Any], clients: Clients, begins: Begin) -> dict[str, str]:
+    """begins: how the endpoint's deploy is begun. Raises Failed, which Pipelines shows as the reason."""
+    actions: dict[str, Callable[[], dict[str, str]]] = {
+        "judge": lambda: judge(event, clients),
+        "deploy": lambda: deploy(event, clients, begins),
+    }
+    if event.get("Action") not in actions:
+        raise Failed(f"The function is asked for {event.get('Action')!r}: it does {' and '.join(actions)}.")
+    return actions[event["Action"]]()
+
+
+def read_project(event: Mapping[str, Any]) -> Project:
+    """The project, with the endpoint that this run was given."""
+    project = Project.from_dict(json.loads(event["Project"]))
+    name = event.get("EndpointName") or project.endpoint.name
+    return replace(project, endpoint=replace(project.endpoint, name=name))
+
+
+def read(event: Mapping[str, Any]) -> list[Trained]:
+    """The models, in the order of the definition."""
+    found = []
+    for key, text in event.items():
+        if key.startswith(_MODEL):
+            artifact, evaluation, metric, bound, name = str(text).split(" ", 4)
+            found.append(Trained(name, artifact, evaluation, metric, None if bound == "-" else float(bound)))
+    return found
+
+
+def judge(event: Mapping[str, Any], clients: Clients) -> dict[str, str]:
+    models = [
+        Judged(model.name, model.metric, model.bound, (_json(clients, model, "evaluation.json") or {}).get("metrics"))
+        for model in read(event)
+    ]
+    found = verdict(models)
+    return {"Verdict": "good" if found.good else "short", "Sentence": found.sentence}
+
+
+def deploy(event: Mapping[str, Any], clients: Clients, begins: Begin) -> dict[str, str]:
+    project = read_project(event)
+    models = read(event)
+    placed = [gather.place(project, clients, model.name, model.artifact) for model in models]
+    moved = [gather.move_alias(project, clients, one) for one in placed]
+    begun = begins(project, clients, str(event["Image"]))
+    samples = [_json(clients, model, "sample.json") for model in models]
+    report = {
+        "endpoint": project.endpoint.name,
+        "endpoint_config": begun["config"],
+        "left": list(begun["left"]),
+        "steps": [step["step"] for step in begun["steps"]],
+        "models": [{**asdict(one), "sample": sample} for one, sample in zip(placed, samples, strict=True)],
+    }
+    return {
+        "Moves": "yes" if begun["left"] else "no",
+        "Report": _put(project, clients, str(event["Execution"]), report),
+        "EndpointName": project.endpoint.name,
+        "Sentence": _sentence(placed, moved, begun)[:_LONGEST],
+    }
+
+
+def begin(project: Project, clients: Clients, image: str) -> Mapping[str, Any]:
+    """As `medley deploy` would, up to the first wait."""
+    begun: Mapping[str, Any] = import_module("pipeline.deploy").begin(project, clients, print, image)
+    return begun
+
+
+def _sentence(placed: list[gather.Placed], moved: list[bool], begun: Mapping[str, Any]) -> str:
+    """What was done, for people."""
+    new = sum(one.is_new for one in placed)
+    steps = ", ".join(step["step"] for step in begun["steps"]) or "the endpoint stays as it is"
+    left = f"; still to do: {', '.join(begun['left'])}" if begun["left"] else ""
+    return f"{new} of {len(placed)} artifacts were copied, {sum(moved)} aliases moved; {steps}{left}."
+
+
+def _json(clients: Clients, model: Trained, file: str) -> Any:
+    """What an evaluation wrote; None where it wrote no such file. Raises Failed."""
+    bucket, key = gather.parts(f"{model.evaluation}/{file}")
+    with asking(f"read the evaluation of {model.name}"):
+        try:
+            return json.loads(clients.s3.get_object(Bucket=bucket, Key=key)["Body"].read())
+        except ClientError as error:
+            if code(error) == "NoSuchKey":
+                return None
+            raise
+        except ValueError as error:
+            raise Failed(f"The evaluation of {model.name} is no JSON: {error}.") from error
+
+
+def _put(project: Project, clients: Clients, execution: str, report: Mapping[str, Any]) -> str:
+    key = f"{project.prefix}/pipeline/deployments/{execution}.json"
+    with asking("write the report of the deploy"):
+        clients.s3.put_object(Bucket=project.bucket, Key=key, Body=json.dumps(report).encode())
+    return f"s3://{project.bucket}/{key}"

@@ -1,0 +1,116 @@
+"""`medley pipeline run --local`: what is around a run of the pipeline on this machine."""
+
+import signal
+import threading
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, replace
+from pathlib import Path
+from typing import Any
+
+from pipeline import overrides, pipeline_data, project_file
+from pipeline.definition import DEPLOY, render
+from pipeline.definition_check import notes
+from pipeline.failed import DONE, REFUSED, Failed
+from pipeline.graph import Seen, draw
+from pipeline.local_run import EXECUTING, FAILED, SUCCEEDED, Done, Run
+from pipeline.local_world import World
+from pipeline.options import print_json, say
+from pipeline.pipeline_remote import checked, lasting
+from pipeline.project import Project
+
+_ACCOUNT = "000000000000"  # of this machine
+_HERE = "local"  # where there is no image
+
+
+@dataclass(frozen=True)
+class Where:
+    """What a local run is given: places and numbers, all of which have defaults."""
+
+    project: Path | None
+    folder: Path | None
+    data: Path | None
+    image: str | None
+    engine: str
+    parallel: int
+    port: int
+    url: str | None
+
+
+def run(where: Where, words: Sequence[str], keep: bool, as_json: bool) -> int:
+    """The exit code. Raises Failed where it cannot begin."""
+    file = where.project or project_file.find()
+    project = _local(project_file.read(file))
+    definition = checked(render(project, where.image or _HERE))
+    folder = (where.folder or file.parent / ".medley").resolve()
+    with World(project, folder, where.image, where.engine, where.url, where.port) as world:
+        given = overrides.read(words)
+        data = where.data or file.parent / "data"
+        if where.data or data.is_dir():
+            place = pipeline_data.upload(project, world.clients, data)
+            given = pipeline_data.settings(definition, place) | given
+        watch = (lambda _: None) if as_json else _watch
+        run = Run(definition, overrides.values(definition, given), world, watch, where.parallel)
+        run.run()
+        _tell(run, definition, world, as_json)
+        if keep and not run.failed and world.local:
+            _serve(world)
+        return REFUSED if run.failed else DONE
+
+
+def _local(project: Project) -> Project:
+    """With an account of nobody's, where none is said: names need one."""
+    if not project.models:
+        raise Failed("medley.toml has no [[model]], so there is nothing to train: add one (docs/pipeline.md).")
+    return replace(project, account=project.account or _ACCOUNT)
+
+
+def _watch(done: Done) -> None:
+    if done.state == EXECUTING and done.kind in ("Training", "Processing"):
+        say(f"  {done.name} ...", style="dim")
+    elif done.state == SUCCEEDED:
+        say(f"✔ {done.name}  {lasting(done.seconds)}  {done.said}")
+    elif done.state == FAILED:
+        say(f"✘ {done.name}  {lasting(done.seconds)}  {done.reason}", style="red")
+
+
+def _tell(run: Run, definition: Mapping[str, Any], world: World, as_json: bool) -> None:
+    if as_json:
+        print_json(_told(run, world))
+        return
+    from pipeline.pipeline_cli import show_graph
+
+    show_graph(draw(definition, {name: Seen(done.state, _note(done)) for name, done in run.done.items()}))
+    for done in run.failed:
+        print(f"{done.name}: {done.reason}")
+    for note in notes(definition):
+        say(note, style="yellow")
+    if not run.failed:
+        print(
+            run.answer(DEPLOY).get("OutputParameters", {}).get("Sentence", "Nothing was deployed: it is not approved.")
+        )
+
+
+def _told(run: Run, world: World) -> dict[str, Any]:
+    steps = {
+        name: {"state": done.state, "seconds": round(done.seconds, 3), "reason": done.reason or None}
+        for name, done in run.done.items()
+    }
+    deployed = run.answer(DEPLOY).get("OutputParameters", {})
+    state = "Failed" if run.failed else "Succeeded"
+    return {"execution": run.id, "state": state, "steps": steps, "deployed": deployed, "models": world.models}
+
+
+def _note(done: Done) -> str:
+    if done.kind == "Condition" and done.state == SUCCEEDED:
+        return {"True": "yes", "False": "no"}[done.said]
+    return lasting(done.seconds) if done.state in (SUCCEEDED, FAILED) else ""
+
+
+def _serve(world: World) -> None:
+    """Until Ctrl-C."""
+    assert world.local
+    print(f"Serving on {world.local.url}; Ctrl-C ends it.", flush=True)
+    ended = threading.Event()
+    for number in (signal.SIGINT, signal.SIGTERM):
+        signal.signal(number, lambda *_: ended.set())
+    ended.wait()

@@ -1,0 +1,218 @@
+"""`medley pipeline render`, `upsert`, `start`, `status`, `run --local`: the training pipeline, here and in an account.
+
+Exit codes as docs/endpoint.md has them: 1 also where a run has failed, and 4 where another goes on.
+"""
+
+import json
+import time
+from collections.abc import Callable, Mapping
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated, Any
+
+import typer
+from rich.console import Console
+
+from pipeline.options import EndpointUrl, Json, ProjectFile, failures, opened, print_json, say
+
+if TYPE_CHECKING:
+    from pipeline.clients import Clients
+    from pipeline.pipeline_remote import Execution
+    from pipeline.project import Project
+
+Set = Annotated[
+    list[str] | None,
+    typer.Option("--set", metavar="NAME=VALUE", help="Another value for a parameter; can be given more than once."),
+]
+Image = Annotated[
+    str | None, typer.Option(metavar="URI", help="The image of all steps: the newest that was built, if not said.")
+]
+Data = Annotated[
+    Path | None,
+    typer.Option(metavar="FOLDER", help="Upload these rows, and use them: a folder for each channel, such as train."),
+]
+_PAUSE = 5.0
+_ACCOUNT = "000000000000"  # of a run on this machine, which has none
+
+
+def attach(app: typer.Typer) -> None:
+    """Adds the commands."""
+    group = typer.Typer(no_args_is_help=True, help="Train many models, evaluate, deploy: a SageMaker Pipeline.")
+    for command in (render, upsert, start, status, run):
+        group.command()(command)
+    app.add_typer(group, name="pipeline")
+
+
+def render(project: ProjectFile = None, image: Image = None, endpoint_url: EndpointUrl = None) -> None:
+    """Print the pipeline's definition, checked as SageMaker would. Asks AWS only for what medley.toml does not say."""
+    from pipeline import pipeline_remote
+
+    with failures():
+        print(json.dumps(pipeline_remote.checked(_rendered(*_known(project, endpoint_url, image), image)), indent=2))
+
+
+def upsert(
+    project: ProjectFile = None,
+    image: Image = None,
+    parallel: Annotated[int, typer.Option(min=1, help="Steps that may run at the same time.")] = 20,
+    endpoint_url: EndpointUrl = None,
+    as_json: Json = False,
+) -> None:
+    """Create the pipeline in the account, or update it where medley.toml or the image has changed."""
+    from pipeline import pipeline_remote
+    from pipeline.definition_check import count_steps, notes
+
+    with failures(as_json):
+        what, clients = opened(project, endpoint_url)
+        definition = _rendered(what, clients, image)
+        done = pipeline_remote.upsert(what, clients, definition, parallel)
+        if as_json:
+            return print_json({"pipeline": what.pipeline_name, "done": done, "notes": notes(definition)})
+        say(f"{what.pipeline_name}: {done}, {count_steps(definition)} steps for {len(what.models)} models.")
+        for note in notes(definition):
+            say(note, style="yellow")
+        return None
+
+
+def start(
+    project: ProjectFile = None,
+    set_: Set = None,
+    data: Data = None,
+    beside: Annotated[bool, typer.Option("--beside", help="Although another run goes on.")] = False,
+    follow: Annotated[bool, typer.Option("--follow", "-f", help="And show it, until it is over.")] = False,
+    endpoint_url: EndpointUrl = None,
+    as_json: Json = False,
+) -> None:
+    """Start a run in the account."""
+    from pipeline import overrides, pipeline_data, pipeline_remote
+
+    with failures(as_json):
+        what, clients = opened(project, endpoint_url)
+        given = overrides.read(set_ or ())
+        if data:
+            definition = pipeline_remote.definition_of(what, clients)
+            given = pipeline_data.settings(definition, pipeline_data.upload(what, clients, data)) | given
+        arn = pipeline_remote.start(what, clients, given, beside)
+        if as_json:
+            print_json({"execution": arn, "parameters": given})
+        else:
+            say(f"Started {arn}. `medley pipeline status --follow` shows it.")
+        if follow:
+            _follow(lambda: pipeline_remote.execution(what, clients, arn), as_json)
+
+
+def status(
+    project: ProjectFile = None,
+    execution: Annotated[str | None, typer.Option(metavar="ARN", help="A run; the newest, if not said.")] = None,
+    follow: Annotated[bool, typer.Option("--follow", "-f", help="Until it is over.")] = False,
+    endpoint_url: EndpointUrl = None,
+    as_json: Json = False,
+) -> None:
+    """The graph of a run's steps, and how each stands. Ends with 1 where the run has failed."""
+    from pipeline import pipeline_remote
+
+    with failures(as_json):
+        what, clients = opened(project, endpoint_url)
+
+        def look() -> "Execution":
+            return pipeline_remote.execution(what, clients, execution)
+
+        if follow:
+            return _follow(look, as_json)
+        return _end(look(), as_json)
+
+
+def run(
+    local: Annotated[bool, typer.Option("--local", help="On this machine: the only way there is, so it must be said.")],
+    project: ProjectFile = None,
+    set_: Set = None,
+    data: Annotated[Path | None, typer.Option(help="The rows: `data` beside medley.toml, if not said.")] = None,
+    folder: Annotated[Path | None, typer.Option(help="Where S3 and jobs lie: `.medley` beside medley.toml.")] = None,
+    image: Annotated[str | None, typer.Option(help="Run jobs in this image, not in this Python.")] = None,
+    engine: Annotated[str, typer.Option(envvar="ENGINE", help="What runs the image.")] = "docker",
+    parallel: Annotated[int, typer.Option(min=1, help="Steps that may run at the same time.")] = 2,
+    keep: Annotated[bool, typer.Option("--keep", help="Go on serving afterwards, until Ctrl-C.")] = False,
+    port: Annotated[int, typer.Option(min=0, max=65535, help="Of the endpoint; 0 takes a free one.")] = 0,
+    endpoint_url: EndpointUrl = None,
+    as_json: Json = False,
+) -> None:
+    """Run the pipeline here: real trainings and evaluations, and the models behind the local endpoint."""
+    from pipeline import local_command
+
+    with failures(as_json):
+        if not local:
+            raise typer.BadParameter("say --local; `medley pipeline start` runs it on AWS", param_hint="--local")
+        where = local_command.Where(project, folder, data, image, engine, parallel, port, endpoint_url)
+        raise typer.Exit(local_command.run(where, set_ or (), keep, as_json))
+
+
+# Below the commands
+
+
+def _known(project: Path | None, endpoint_url: str | None, image: str | None) -> "tuple[Project, Clients]":
+    """Without asking AWS, where the account and the image are said."""
+    from pipeline import project_file
+    from pipeline.clients import Clients
+
+    what = project_file.read(project or project_file.find())
+    if what.account and image:
+        return what, Clients.of(what, endpoint_url)
+    return opened(project, endpoint_url)
+
+
+def _rendered(project: "Project", clients: "Clients", image: str | None) -> Mapping[str, Any]:
+    from pipeline.definition import render
+    from pipeline.failed import Failed
+
+    if not project.models:
+        raise Failed("medley.toml has no [[model]], so there is nothing to train: add one (docs/pipeline.md).")
+    if image is None:
+        from pipeline import images
+
+        newest = images.newest(clients, project)
+        if newest is None:
+            raise Failed(f"The repository {project.repository} has no image: `medley build` makes one, or say --image.")
+        image = newest.uri
+    return render(project, image)
+
+
+def _follow(look: Callable[[], "Execution"], as_json: bool) -> None:
+    """Prints the graph whenever it has changed; ends as the run does."""
+    before = None
+    while True:
+        found = look()
+        if found.is_over:
+            return _end(found, as_json)
+        if (found.seen, found.state) != before and not as_json:
+            _show(found)
+        before = (found.seen, found.state)
+        time.sleep(_PAUSE)
+
+
+def _end(found: "Execution", as_json: bool) -> None:
+    if as_json:
+        steps = {name: {"state": seen.state, "note": seen.note} for name, seen in found.seen.items()}
+        for name, reason in found.reasons.items():
+            steps[name]["reason"] = reason
+        print_json({"execution": found.arn, "state": found.state, "parameters": found.parameters, "steps": steps})
+    else:
+        _show(found)
+    raise typer.Exit(0 if found.state in ("Succeeded", "Executing", "Stopping") else 1)
+
+
+def _show(found: "Execution") -> None:
+    from pipeline.graph import draw
+
+    show_graph(draw(found.definition, found.seen))
+    given = ", ".join(f"{name}={value}" for name, value in found.parameters.items())
+    print(
+        f"{found.arn.rpartition('/')[2]}: {found.state}, started {found.started:%Y-%m-%d %H:%M:%S}"
+        + (f", with {given}" if given else "")
+    )
+    for name, reason in found.reasons.items():
+        print(f"{name}: {reason}")
+
+
+def show_graph(lines: list[Any]) -> None:
+    console = Console(highlight=False)
+    for line in lines:
+        console.print(line, soft_wrap=True)
