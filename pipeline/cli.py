@@ -5,7 +5,13 @@ from typing import Annotated
 
 import typer
 
-from pipeline import (, build_cli, models_cli, pipeline_cli
+from pipeline import (
+    build_cli,
+    models_cli,
+    pipeline_cli,
+    project_cli,
+    publish_cli,
+)
 
 app = typer.Typer(
     no_args_is_help=True,
@@ -79,14 +85,12 @@ def demo(
 
 for area in (
     models_cli,
+    pipeline_cli,
     project_cli,
     build_cli,
     publish_cli,
 ):
     area.attach(app)
-models_cli.attach(app)
-build_cli.attach(app)
-pipeline_cli.attach(app)
 
 
 def main() -> None:
