@@ -7,6 +7,7 @@ import typer
 
 from pipeline import (
     build_cli,
+    deploy_cli,
     models_cli,
     pipeline_cli,
     project_cli,
@@ -88,6 +89,7 @@ for area in (
     pipeline_cli,
     project_cli,
     build_cli,
+    deploy_cli,
     publish_cli,
 ):
     area.attach(app)

@@ -1,0 +1,108 @@
+"""Deploy and roll back: the way from medley.toml and an image to an endpoint that serves.
+
+    planned(project, clients, order)       looks, and says what is to be done: nothing is changed
+    carry_out(planned, ..., pace)          does it, and waits; without a pace it begins, and says what is left
+
+Standard library and boto3 only, and no wait without a pace: the function in AWS Lambda, which has ten minutes at most,
+begins a deploy with `begin`. Whoever deploys again goes on where a deploy was interrupted.
+"""
+
+from dataclasses import dataclass
+from typing import Any
+
+from pipeline import deploy_state
+from pipeline.clients import Clients
+from pipeline.deploy_image import Chosen, choose, image_of
+from pipeline.deploy_plan import Actual, Desired, Step, plan, previous_of, rolls_out
+from pipeline.deploy_steps import Say, execute
+from pipeline.deploy_wait import Pace, Waiter
+from pipeline.failed import AGAIN, Failed
+from pipeline.project import Project
+
+
+@dataclass(frozen=True)
+class Order:
+    """What a person asks for. image: URI@digest, `deployed`, or None for the newest. despite_alarms: also while an
+    alarm rings, which then rolls nothing back. to: the config of a roll-back; None for the one that served before."""
+
+    image: str | None = None
+    despite_alarms: bool = False
+    to: str | None = None
+
+
+@dataclass(frozen=True)
+class Planned:
+    """Steps, and what they come from."""
+
+    project: Project
+    image: Chosen
+    desired: Desired
+    actual: Actual
+    steps: tuple[Step, ...]
+
+    def told(self) -> dict[str, Any]:
+        """As JSON can have it."""
+        return {
+            "endpoint": self.desired.endpoint,
+            "image": self.image.uri,
+            "config": self.desired.config_name,
+            "steps": [step.told() for step in self.steps],
+        }
+
+
+def planned(project: Project, clients: Clients, order: Order = Order()) -> Planned:
+    """Raises Failed where nothing can be deployed, or not now. The project's account is known (clients.resolve)."""
+    image = choose(project, clients, order.image)
+    desired = deploy_state.desired(project, image.uri, _warm(project, clients))
+    return _planned(project, clients, image, desired, order)
+
+
+def planned_rollback(project: Project, clients: Clients, order: Order = Order()) -> Planned:
+    """To the config that served before the one that serves. Raises Failed where there is none."""
+    config = order.to or _previous(project, clients)
+    desired = deploy_state.earlier(project, clients, config, _warm(project, clients))
+    return _planned(project, clients, Chosen(desired.image or "", f"that of {config}"), desired, order)
+
+
+def carry_out(planned: Planned, clients: Clients, say: Say, pace: Pace | None = None) -> dict[str, Any]:
+    """What came of it, as JSON can have it. Raises Failed; RolledBack where the new config does not serve."""
+    wait = Waiter(planned.project, clients, planned.desired.config_name, say, pace) if pace else None
+    left = execute(planned.steps, clients, say, wait)
+    done = "nothing to do" if not planned.steps else "begun" if left else "done"
+    return {**planned.told(), "done": done, "left": [step.name for step in left]}
+
+
+def begin(project: Project, clients: Clients, say: Say, image: str | None = None) -> dict[str, Any]:
+    """All of a deploy up to the first wait. What is left then (`left`) is done by whoever deploys next."""
+    return carry_out(planned(project, clients, Order(image)), clients, say)
+
+
+def _planned(project: Project, clients: Clients, image: Chosen, desired: Desired, order: Order) -> Planned:
+    actual = deploy_state.observe(project, clients)
+    if order.despite_alarms:
+        desired = desired.watched_by(name for name in desired.rollout.alarms if name not in actual.ringing)
+    steps = tuple(plan(desired, actual))
+    if actual.ringing and rolls_out(steps) and not order.despite_alarms:
+        raise Failed(
+            f"In alarm: {', '.join(actual.ringing)}. A roll-out now would be rolled back for what the old fleet does; "
+            f"nothing was done. Wait until that is over; or, where this is what mends it, say --despite-alarms: the "
+            f"others watch then.",
+            AGAIN,
+        )
+    return Planned(project, image, desired, actual, steps)
+
+
+def _previous(project: Project, clients: Clients) -> str:
+    name = project.endpoint.name
+    endpoint = deploy_state.describe(clients, name)
+    if endpoint.status is None:
+        raise Failed(f"There is no endpoint {name}, so nothing to roll back: `medley deploy` makes one.")
+    tags = deploy_state.tags_of(clients, endpoint.answer["EndpointArn"])
+    for config in previous_of(tags):
+        if config != endpoint.config and image_of(clients, config) is not None:
+            return config
+    raise Failed(f"No config is known that {name} served before {endpoint.config}: there is nothing to go back to.")
+
+
+def _warm(project: Project, clients: Clients) -> tuple[str, ...]:
+    return tuple(project.endpoint.warm)

@@ -1,0 +1,144 @@
+"""`medley deploy`, `status`, `rollback`, `cost`: the endpoint of a project, from its medley.toml.
+
+What was asked for goes to stdout, and what is said on the way to stderr.
+"""
+
+from typing import TYPE_CHECKING, Annotated, Any
+
+import typer
+
+from pipeline.options import EndpointUrl, Json, ProjectFile, failures, opened, print_json, print_table, say
+
+if TYPE_CHECKING:
+    from pipeline.clients import Clients
+    from pipeline.deploy import Planned
+
+DryRun = Annotated[bool, typer.Option("--dry-run", help="Print what would be done, call by call, and do nothing.")]
+NoWait = Annotated[bool, typer.Option("--no-wait", help="Begin, and do not wait until it is in service.")]
+Despite = Annotated[
+    bool, typer.Option("--despite-alarms", help="Also while an alarm rings; that one then rolls nothing back.")
+]
+
+
+def attach(app: typer.Typer) -> None:
+    """Adds the commands."""
+    for command in (deploy, status, rollback, cost):
+        app.command()(command)
+
+
+def deploy(
+    image: Annotated[
+        str | None,
+        typer.Option(metavar="URI@DIGEST", help="`deployed` keeps what is deployed; the newest built, if not said."),
+    ] = None,
+    dry_run: DryRun = False,
+    no_wait: NoWait = False,
+    despite_alarms: Despite = False,
+    project: ProjectFile = None,
+    endpoint_url: EndpointUrl = None,
+    as_json: Json = False,
+) -> None:
+    """Make the endpoint what medley.toml says: a new image is rolled out blue/green, and rolled back on alarms."""
+    from pipeline import deploy as deploying
+
+    with failures(as_json):
+        found, clients = opened(project, endpoint_url)
+        order = deploying.Order(image, despite_alarms)
+        _carry_out(deploying.planned(found, clients, order), clients, dry_run, no_wait, as_json)
+
+
+def rollback(
+    to: Annotated[str | None, typer.Option(metavar="CONFIG", help="The one that served before, if not said.")] = None,
+    dry_run: DryRun = False,
+    no_wait: NoWait = False,
+    despite_alarms: Despite = False,
+    project: ProjectFile = None,
+    endpoint_url: EndpointUrl = None,
+    as_json: Json = False,
+) -> None:
+    """Go back to the config that served before this one: blue/green too, and alarms watch."""
+    from pipeline import deploy as deploying
+
+    with failures(as_json):
+        found, clients = opened(project, endpoint_url)
+        order = deploying.Order(None, despite_alarms, to)
+        _carry_out(deploying.planned_rollback(found, clients, order), clients, dry_run, no_wait, as_json)
+
+
+def status(project: ProjectFile = None, endpoint_url: EndpointUrl = None, as_json: Json = False) -> None:
+    """What serves: state, image, config, instances, scaling, alarms, and the models that are published."""
+    from pipeline import status as looking
+
+    with failures(as_json):
+        found, clients = opened(project, endpoint_url)
+        told = looking.told(found, clients)
+    if as_json:
+        print_json(told)
+        return
+    for line in looking.lines(told):
+        print(line)
+    if told["models"]:
+        print_table(told["models"], looking.COLUMNS)
+
+
+def cost(
+    hourly_price: Annotated[
+        float | None,
+        typer.Option(min=0, help="Dollars for an hour of one instance; asked of AWS's Pricing API, if not."),
+    ] = None,
+    models: Annotated[int | None, typer.Option(min=1, help="How many; those that are published, if not said.")] = None,
+    project: ProjectFile = None,
+    endpoint_url: EndpointUrl = None,
+    as_json: Json = False,
+) -> None:
+    """What this endpoint costs a month, and what one endpoint for each model would."""
+    from pipeline import cost as counting
+
+    with failures(as_json):
+        found, clients = opened(project, endpoint_url)
+        told = counting.told(found, clients, hourly_price, models)
+    if as_json:
+        print_json(told)
+        return
+    for line in counting.lines(told):
+        print(line)
+
+
+# Below the commands
+
+
+def _carry_out(planned: "Planned", clients: "Clients", dry_run: bool, no_wait: bool, as_json: bool) -> None:
+    from pipeline import deploy as deploying
+    from pipeline.deploy_steps import show
+    from pipeline.deploy_wait import Pace
+
+    say(f"{planned.desired.endpoint}: {planned.image.uri} ({planned.image.why})")
+    if dry_run:
+        _shown(planned, as_json, show)
+        return
+    done = deploying.carry_out(planned, clients, say, None if no_wait else Pace())
+    if as_json:
+        print_json(done)
+    else:
+        say(_closing(done))
+
+
+def _shown(planned: "Planned", as_json: bool, show: Any) -> None:
+    if as_json:
+        print_json(planned.told())
+    elif planned.steps:
+        show(planned.steps, print)
+    else:
+        say("There is nothing to do.")
+
+
+def _closing(done: dict[str, Any]) -> str:
+    name, config = done["endpoint"], done["config"]
+    if done["done"] == "nothing to do":
+        return f"There is nothing to do: {name} serves {config}."
+    if done["done"] == "begun":
+        return (
+            f"Begun. `medley status` tells how it goes; deploying again, when it is in service, does what is left: "
+            f"{', '.join(done['left'])}."
+        )
+    return f"{name} serves {config}."
