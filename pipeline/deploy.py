@@ -11,6 +11,7 @@ from dataclasses import dataclass
 from typing import Any
 
 from pipeline import deploy_state
+from pipeline.aliases import Aliases
 from pipeline.clients import Clients
 from pipeline.deploy_image import Chosen, choose, image_of
 from pipeline.deploy_plan import Actual, Desired, Step, plan, previous_of, rolls_out
@@ -18,6 +19,7 @@ from pipeline.deploy_steps import Say, execute
 from pipeline.deploy_wait import Pace, Waiter
 from pipeline.failed import AGAIN, Failed
 from pipeline.project import Project
+from pipeline.published import SUFFIX
 
 
 @dataclass(frozen=True)
@@ -32,13 +34,14 @@ class Order:
 
 @dataclass(frozen=True)
 class Planned:
-    """Steps, and what they come from."""
+    """Steps, and what they come from. not_warmed: of the warm list, what is not published."""
 
     project: Project
     image: Chosen
     desired: Desired
     actual: Actual
     steps: tuple[Step, ...]
+    not_warmed: tuple[str, ...] = ()
 
     def told(self) -> dict[str, Any]:
         """As JSON can have it."""
@@ -47,21 +50,25 @@ class Planned:
             "image": self.image.uri,
             "config": self.desired.config_name,
             "steps": [step.told() for step in self.steps],
+            "not_warmed": list(self.not_warmed),
         }
 
 
 def planned(project: Project, clients: Clients, order: Order = Order()) -> Planned:
     """Raises Failed where nothing can be deployed, or not now. The project's account is known (clients.resolve)."""
     image = choose(project, clients, order.image)
-    desired = deploy_state.desired(project, image.uri, _warm(project, clients))
-    return _planned(project, clients, image, desired, order)
+    warm = warm_list(project, clients)
+    desired = deploy_state.desired(project, image.uri, warm.target_models)
+    return _planned(project, clients, image, desired, order, warm.unknown)
 
 
 def planned_rollback(project: Project, clients: Clients, order: Order = Order()) -> Planned:
     """To the config that served before the one that serves. Raises Failed where there is none."""
     config = order.to or _previous(project, clients)
-    desired = deploy_state.earlier(project, clients, config, _warm(project, clients))
-    return _planned(project, clients, Chosen(desired.image or "", f"that of {config}"), desired, order)
+    warm = warm_list(project, clients)
+    desired = deploy_state.earlier(project, clients, config, warm.target_models)
+    image = Chosen(desired.image or "", f"that of {config}")
+    return _planned(project, clients, image, desired, order, warm.unknown)
 
 
 def carry_out(planned: Planned, clients: Clients, say: Say, pace: Pace | None = None) -> dict[str, Any]:
@@ -74,10 +81,12 @@ def carry_out(planned: Planned, clients: Clients, say: Say, pace: Pace | None = 
 
 def begin(project: Project, clients: Clients, say: Say, image: str | None = None) -> dict[str, Any]:
     """All of a deploy up to the first wait. What is left then (`left`) is done by whoever deploys next."""
-    return carry_out(planned(project, clients, Order(image)), clients, say)
+    return carry_out(planned(project, clients, Order(image or None)), clients, say)
 
 
-def _planned(project: Project, clients: Clients, image: Chosen, desired: Desired, order: Order) -> Planned:
+def _planned(
+    project: Project, clients: Clients, image: Chosen, desired: Desired, order: Order, not_warmed: tuple[str, ...]
+) -> Planned:
     actual = deploy_state.observe(project, clients)
     if order.despite_alarms:
         desired = desired.watched_by(name for name in desired.rollout.alarms if name not in actual.ringing)
@@ -89,7 +98,7 @@ def _planned(project: Project, clients: Clients, image: Chosen, desired: Desired
             f"others watch then.",
             AGAIN,
         )
-    return Planned(project, image, desired, actual, steps)
+    return Planned(project, image, desired, actual, steps, not_warmed)
 
 
 def _previous(project: Project, clients: Clients) -> str:
@@ -104,5 +113,23 @@ def _previous(project: Project, clients: Clients) -> str:
     raise Failed(f"No config is known that {name} served before {endpoint.config}: there is nothing to go back to.")
 
 
-def _warm(project: Project, clients: Clients) -> tuple[str, ...]:
-    return tuple(project.endpoint.warm)
+@dataclass(frozen=True)
+class Warm:
+    """The warm list as TargetModels. unknown: aliases that there are not: of the first deploy, before any model."""
+
+    target_models: tuple[str, ...]
+    unknown: tuple[str, ...]
+
+
+def warm_list(project: Project, clients: Clients) -> Warm:
+    aliases = Aliases(project, clients)
+    found = {name: _target_model(aliases, name) for name in project.endpoint.warm}
+    targets = tuple(dict.fromkeys(target for target in found.values() if target))
+    return Warm(targets, tuple(name for name, target in found.items() if target is None))
+
+
+def _target_model(aliases: Aliases, name: str) -> str | None:
+    if name.endswith(SUFFIX):
+        return name
+    alias = aliases.get(name)
+    return alias.current.target_model if alias else None

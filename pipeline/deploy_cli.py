@@ -113,6 +113,8 @@ def _carry_out(planned: "Planned", clients: "Clients", dry_run: bool, no_wait: b
     from pipeline.deploy_wait import Pace
 
     say(f"{planned.desired.endpoint}: {planned.image.uri} ({planned.image.why})")
+    if planned.not_warmed:
+        say(f"Of the warm list there is no alias yet: {', '.join(planned.not_warmed)} (`medley publish`).")
     if dry_run:
         _shown(planned, as_json, show)
         return
