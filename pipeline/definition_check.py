@@ -209,6 +209,8 @@ def _circles(steps: Mapping[str, Any]) -> Iterator[str]:
                     waits[inner["Name"]] = waits.get(inner["Name"], set()) | {name}
     while ready := {name for name, needed in waits.items() if not needed}:
         waits = {name: needed - ready for name, needed in waits.items() if name not in ready}
+    while waits.keys() - (waited := set().union(*waits.values())):  # what only stands behind the circle
+        waits = {name: needed for name, needed in waits.items() if name in waited}
     if waits:
         yield f"These steps wait for each other: {', '.join(sorted(waits))}."
 

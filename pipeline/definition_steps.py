@@ -80,6 +80,7 @@ def training(project: Project, model: Training, name: str, channels: Mapping[str
             },
             "RoleArn": project.role_arn(project.pipeline_role),
             "StoppingCondition": {"MaxRuntimeInSeconds": model.max_minutes * 60},
+            "ProfilerConfig": {"DisableProfiler": True},
         },
         "CacheConfig": _CACHE,
         "RetryPolicies": _RETRIES,
@@ -108,6 +109,7 @@ def evaluation(project: Project, model: Training, name: str, rows: Any) -> Step:
         "Outputs": [
             {
                 "OutputName": "evaluation",
+                "AppManaged": False,
                 "S3Output": {
                     "S3Uri": evaluations(project, name),
                     "LocalPath": f"{PROCESSING}/evaluation",

@@ -6,6 +6,7 @@ Conditional puts hold between the threads of one process (a local run's steps); 
 """
 
 import hashlib
+import json
 import os
 import shutil
 import threading
@@ -42,6 +43,7 @@ class FolderS3:
         Body: bytes | str | BinaryIO = b"",  # noqa: N803
         IfNoneMatch: str | None = None,  # noqa: N803
         IfMatch: str | None = None,  # noqa: N803
+        Metadata: Mapping[str, str] | None = None,  # noqa: N803
         **_: Any,
     ) -> dict[str, Any]:
         path = self._path(Bucket, Key)
@@ -52,6 +54,7 @@ class FolderS3:
                     file.write(Body.encode() if isinstance(Body, str) else Body)
                 else:
                     shutil.copyfileobj(Body, file)
+            _metadata(path).write_text(json.dumps(dict(Metadata or {})))
         return {"ETag": self._said(path)["ETag"]}
 
     def copy_object(
@@ -61,12 +64,13 @@ class FolderS3:
         CopySource: Mapping[str, str],  # noqa: N803
         IfNoneMatch: str | None = None,  # noqa: N803
         CopySourceIfMatch: str | None = None,  # noqa: N803
+        Metadata: Mapping[str, str] | None = None,  # noqa: N803
         **_: Any,
     ) -> dict[str, Any]:
         source = self._found(CopySource["Bucket"], CopySource["Key"], "CopyObject", "NoSuchKey")
         self._check(source, None, CopySourceIfMatch, "CopyObject")
         with source.open("rb") as file:
-            return self.put_object(Bucket=Bucket, Key=Key, Body=file, IfNoneMatch=IfNoneMatch)
+            return self.put_object(Bucket=Bucket, Key=Key, Body=file, IfNoneMatch=IfNoneMatch, Metadata=Metadata)
 
     def delete_object(self, Bucket: str, Key: str, **_: Any) -> dict[str, Any]:  # noqa: N803
         self._path(Bucket, Key).unlink(missing_ok=True)
@@ -110,7 +114,8 @@ class FolderS3:
             tag = hashlib.file_digest(file, lambda: hashlib.md5(usedforsecurity=False)).hexdigest()
         status = path.stat()
         changed = datetime.fromtimestamp(int(status.st_mtime), UTC)
-        return {"ETag": f'"{tag}"', "LastModified": changed, "ContentLength": status.st_size, "Metadata": {}}
+        said = {"ETag": f'"{tag}"', "LastModified": changed, "ContentLength": status.st_size}
+        return {**said, "Metadata": json.loads(_metadata(path).read_text()) if _metadata(path).exists() else {}}
 
     def _check(self, path: Path, if_none_match: str | None, if_match: str | None, operation: str) -> None:
         is_taken = if_none_match == "*" and path.exists()
@@ -121,6 +126,11 @@ class FolderS3:
     def _replacing(self, path: Path) -> "_Replacing":
         path.parent.mkdir(parents=True, exist_ok=True)
         return _Replacing(path)
+
+
+def _metadata(path: Path) -> Path:
+    """Beside it, and not listed."""
+    return path.with_name(f".{path.name}.metadata")
 
 
 class _Replacing:

@@ -2,12 +2,11 @@
 
     s3://.../trainings/JOB/output/model.tar.gz  ->  {prefix}/models/{name}/{stamp}-{hash8}.tar.gz
 
-The key is made of what the artifact is (its bytes, and when it was trained), so copying it again finds it there.
-Nothing is ever overwritten: the copy is refused where the key is taken.
+The key is made of what the artifact is (its bytes, and when it was trained); bytes that are published already are found
+(published.py), and not copied again. Nothing is ever overwritten: the copy is refused where the key is taken.
 """
 
 import hashlib
-import json
 from contextlib import closing
 from dataclasses import dataclass
 from typing import Any
@@ -17,6 +16,7 @@ from botocore.exceptions import ClientError
 from pipeline.clients import Clients, asking, code, status
 from pipeline.failed import Failed
 from pipeline.project import Project
+from pipeline.published import SUFFIX, Store, checked_name
 
 _PIECE = 1 << 20
 _MISSING = ("NoSuchKey", "404", "NotFound")
@@ -46,10 +46,12 @@ def place(project: Project, clients: Clients, name: str, artifact: str) -> Place
             raise
         with closing(said["Body"]) as body:
             digest = _sha256(body)
-    stamp = f"{said['LastModified']:%Y-%m-%dT%H%M%SZ}"
-    target_model = f"{name}/{stamp}-{digest[:8]}.tar.gz"
+    name = checked_name(name, project)
+    if there := Store(project, clients).find(name, digest):
+        return Placed(name, there.target_model, digest, False)
+    target_model = f"{name}/{said['LastModified']:%Y-%m-%dT%H%M%SZ}-{digest[:8]}{SUFFIX}"
     source = {"Bucket": bucket, "Key": key}
-    return Placed(name, target_model, digest, _copied(project, clients, source, said["ETag"], target_model))
+    return Placed(name, target_model, digest, _copied(project, clients, source, said["ETag"], target_model, digest))
 
 
 def _sha256(body: Any) -> str:
@@ -59,25 +61,25 @@ def _sha256(body: Any) -> str:
     return digest.hexdigest()
 
 
-def _copied(project: Project, clients: Clients, source: Any, etag: str, target_model: str) -> bool:
-    """False where it is there already."""
-    key = f"{project.models_prefix}{target_model}"
+def _copied(project: Project, clients: Clients, source: Any, etag: str, target_model: str, digest: str) -> bool:
+    """False where another was faster with the same bytes."""
     with asking(f"copy an artifact to {target_model}"):
         try:
-            clients.s3.head_object(Bucket=project.bucket, Key=key)
-        except ClientError as error:
-            if code(error) not in _MISSING:
-                raise
-        else:
-            return False
-        try:
             clients.s3.copy_object(
-                Bucket=project.bucket, Key=key, CopySource=source, CopySourceIfMatch=etag, IfNoneMatch="*"
+                Bucket=project.bucket,
+                Key=f"{project.models_prefix}{target_model}",
+                CopySource=source,
+                CopySourceIfMatch=etag,
+                IfNoneMatch="*",
+                Metadata={"sha256": digest},
+                MetadataDirective="REPLACE",
             )
         except ClientError as error:
-            if status(error) == 412:  # another run has the same bytes, and was faster
-                return False
-            raise
+            if status(error) not in (409, 412):
+                raise
+            if Store(project, clients).get(target_model).sha256 != digest:
+                raise Failed(f"{target_model} is there with other bytes: start the pipeline again.") from error
+            return False
     return True
 
 
@@ -85,20 +87,3 @@ def parts(uri: str) -> tuple[str, str]:
     """Bucket and key."""
     bucket, _, key = uri.removeprefix("s3://").partition("/")
     return bucket, key
-
-
-def move_alias(project: Project, clients: Clients, one: Placed) -> bool:
-    """False where it is there already."""
-    key = project.alias_key(one.name)
-    with asking(f"move the alias {one.name}"):
-        try:
-            before = json.loads(clients.s3.get_object(Bucket=project.bucket, Key=key)["Body"].read())
-        except ClientError as error:
-            if code(error) not in _MISSING:
-                raise
-            before = {}
-        if before.get("target_model") == one.target_model:
-            return False
-        told = {"target_model": one.target_model, "sha256": one.sha256}
-        clients.s3.put_object(Bucket=project.bucket, Key=key, Body=json.dumps(told).encode())
-    return True

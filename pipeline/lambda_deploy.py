@@ -19,6 +19,7 @@ from typing import Any
 from botocore.exceptions import ClientError
 
 from pipeline import gather
+from pipeline.aliases import Aliases
 from pipeline.clients import Clients, asking, code
 from pipeline.failed import Failed
 from pipeline.project import Project
@@ -86,7 +87,7 @@ def deploy(event: Mapping[str, Any], clients: Clients, begins: Begin) -> dict[st
     project = read_project(event)
     models = read(event)
     placed = [gather.place(project, clients, model.name, model.artifact) for model in models]
-    moved = [gather.move_alias(project, clients, one) for one in placed]
+    moved = [Aliases(project, clients).move(one.name, one.target_model).changed for one in placed]
     begun = begins(project, clients, str(event["Image"]))
     samples = [_json(clients, model, "sample.json") for model in models]
     report = {

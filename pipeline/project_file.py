@@ -87,7 +87,8 @@ def _mistakes(path: Path, text: str, told: dict[str, Any], error: ValidationErro
 
 
 def _line(lines: dict[_Place, int], place: _Place) -> int:
-    """Of the place, or of the nearest table around it that the file has."""
+    """Of the place, or of the nearest table around it that the file has; of a list of tables, the first's."""
+    place = next((found for found in (place, (*place, 0)) if found in lines), place)
     while place not in lines and place:
         place = place[:-1]
     return lines.get(place, 1)
