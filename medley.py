@@ -2,6 +2,8 @@
 
 The model is saved in its framework's own format where that keeps all of it, and as joblib where it does not. What is
 then done with it is what `medley pack` does with a folder (pipeline.pack).
+
+`medley.Client("shop").predict("churn", rows)` asks an endpoint, on AWS or here (pipeline.client).
 """
 
 import json
@@ -10,13 +12,16 @@ import tempfile
 from pathlib import Path
 from typing import Any
 
+from pipeline.client import Client
+from pipeline.failed import Failed
+from pipeline.invoking import Invoked, InvokeFailed, Limits
 from pipeline.judge import Judge, JudgeFailed
 from pipeline.pack import Packed
 from pipeline.pack import pack as _pack
 from serving.errors import InvalidModel
 from serving.saving import save
 
-__all__ = ["InvalidModel", "JudgeFailed", "Packed", "pack"]
+__all__ = ["Client", "Failed", "InvalidModel", "InvokeFailed", "Invoked", "JudgeFailed", "Limits", "Packed", "pack"]
 
 
 def pack(

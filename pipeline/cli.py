@@ -8,6 +8,7 @@ import typer
 from pipeline import (
     build_cli,
     deploy_cli,
+    invoke_cli,
     models_cli,
     pipeline_cli,
     project_cli,
@@ -85,6 +86,7 @@ def demo(
 
 
 for area in (
+    invoke_cli,
     models_cli,
     pipeline_cli,
     project_cli,

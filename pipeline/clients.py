@@ -115,6 +115,10 @@ class Clients:
     def pricing(self) -> "PricingClient":
         return self._client("pricing", region=_PRICING_REGION)  # type: ignore[no-any-return]
 
+    def url_of(self, service: str) -> str | None:
+        """What is asked instead of AWS; None where boto3 finds that by itself."""
+        return None if _variable(service) in os.environ else self.endpoint_url
+
     def check_account(self) -> str:
         """The caller's account. Raises Failed where it, the region or the bucket's region is not the project's: before
         anything is made."""
@@ -158,7 +162,7 @@ class Clients:
     def _client(
         self, service: str, attempts: int | None = None, seconds: float | None = None, region: str | None = None
     ) -> Any:
-        url = None if _variable(service) in os.environ else self.endpoint_url
+        url = self.url_of(service)
         config = Config(
             connect_timeout=_CONNECT_SECONDS,
             read_timeout=seconds or self.seconds,

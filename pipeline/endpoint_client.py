@@ -5,7 +5,6 @@ Every failure is a `Failed` with a sentence and the exit code that docs/endpoint
 
 import http.client
 import json
-import time
 import urllib.error
 import urllib.request
 from collections.abc import Iterator, Mapping
@@ -13,64 +12,23 @@ from dataclasses import dataclass
 from typing import Any
 from urllib.parse import urlencode
 
-import boto3
-from botocore import UNSIGNED
-from botocore.config import Config
-from botocore.exceptions import BotoCoreError, ClientError, ParamValidationError
-
 from pipeline.failed import AGAIN, REFUSED, UNREACHABLE, Failed
+from pipeline.invoking import Invoked, Limits, invoke, runtime
 
-_LATER = ("ModelNotReadyException", "ServiceUnavailable", "ThrottlingException")
-_NOT_READY = "ModelNotReadyException"
-_SECONDS = 70.0  # SageMaker gives an invocation 60
-_MANAGE_SECONDS = 400.0  # and a load 360
-_PAUSE_SECONDS = 1.0  # AWS answers ModelNotReady at once where a load has just begun
-
-
-@dataclass(frozen=True)
-class Invoked:
-    """An answer. `milliseconds` of the call that was answered; `headers` in lower-case letters."""
-
-    body: bytes
-    content_type: str
-    milliseconds: float
-    headers: Mapping[str, str]
+_MANAGE_SECONDS = 400.0  # SageMaker gives a load 360
 
 
 @dataclass(frozen=True)
 class Endpoint:
-    """A local endpoint at `url`; where `aws` names an endpoint, that one is invoked on AWS instead."""
+    """A local endpoint at `url`."""
 
     url: str
     token: str | None = None
-    aws: str | None = None
 
     def invoke(self, request: Mapping[str, Any], wait_seconds: float) -> Invoked:
         """`request` in boto3's words. While the model is being loaded it is asked again, for `wait_seconds`."""
-        end = time.monotonic() + wait_seconds
-        try:
-            client = self._client()
-            while True:
-                try:
-                    return self._once(client, request)
-                except ClientError as error:
-                    code = error.response.get("Error", {}).get("Code", "")
-                    if code != _NOT_READY or time.monotonic() + _PAUSE_SECONDS > end:
-                        raise Failed(_sentence(error), AGAIN if code in _LATER else REFUSED) from error
-                time.sleep(_PAUSE_SECONDS)
-        except ParamValidationError as error:
-            raise Failed(str(error), REFUSED) from error
-        except (BotoCoreError, ValueError) as error:  # ValueError: of boto3, for what is no URL
-            raise Failed(f"The endpoint cannot be asked: {error}", UNREACHABLE) from error
-
-    def _once(self, client: Any, request: Mapping[str, Any]) -> Invoked:
-        began = time.perf_counter()
-        answer = client.invoke_endpoint(EndpointName=self.aws or "local", **request)
-        with answer["Body"] as stream:
-            body = stream.read()
-        milliseconds = (time.perf_counter() - began) * 1000
-        headers = answer["ResponseMetadata"]["HTTPHeaders"]
-        return Invoked(body, answer.get("ContentType", ""), milliseconds, headers)
+        limits = Limits(wait=wait_seconds, connects=1)
+        return invoke(runtime(self.url, None, self.token, limits), "local", request, limits)
 
     def ask(self, path: str, order: object = None, **query: object) -> Any:
         """The JSON that the endpoint answers; `order` makes it a POST."""
@@ -110,27 +68,6 @@ class Endpoint:
                 f"No endpoint answers at {self.url}: start one with `medley serve`, or name it with --url.", UNREACHABLE
             ) from error
         return answer
-
-    def _client(self) -> Any:
-        once = {"retries": {"total_max_attempts": 1}, "read_timeout": _SECONDS}
-        if self.aws:
-            return boto3.client("sagemaker-runtime", config=Config(**once))  # type: ignore[arg-type]
-        client = boto3.client(
-            "sagemaker-runtime",
-            endpoint_url=self.url,
-            region_name="us-east-1",
-            config=Config(signature_version=UNSIGNED, **once),  # type: ignore[arg-type]
-        )
-        if self.token:
-            client.meta.events.register("before-sign.sagemaker-runtime", self._carry_token)
-        return client
-
-    def _carry_token(self, request: Any, **_: object) -> None:
-        request.headers["Authorization"] = f"Bearer {self.token}"
-
-
-def _sentence(error: ClientError) -> str:
-    return str(error.response.get("Error", {}).get("Message") or error)
 
 
 def _message(body: bytes) -> str:

@@ -1,10 +1,9 @@
-"""`medley invoke`, `models`, `load`, `unload`, `pin`, `unpin`, `logs`, `fit`: what people ask a running endpoint.
+"""`medley models`, `load`, `unload`, `pin`, `unpin`, `logs`, `fit`: what people ask a running endpoint.
 
 Answers go to stdout, and what is said about them to stderr. Exit codes: 0 done, 1 refused (the sentence says why), 2
 the words cannot be meant, 3 no endpoint answers, 4 not now: try again.
 """
 
-import base64
 import json
 import os
 import sys
@@ -15,60 +14,31 @@ from typing import TYPE_CHECKING, Annotated, Any
 import typer
 from rich.console import Console
 
-from pipeline.options import EndpointUrl, Json, ProjectFile, failures, opened, print_json, print_table
+from pipeline.options import (
+    HERE,
+    EndpointUrl,
+    Json,
+    ProjectFile,
+    Token,
+    Url,
+    failures,
+    opened,
+    print_json,
+    print_table,
+)
 
 if TYPE_CHECKING:
     from pipeline.clients import Clients
     from pipeline.project import Project
 
-Url = Annotated[str, typer.Option(envvar="MEDLEY_URL", help="Where the local endpoint answers.")]
-Token = Annotated[
-    str | None,
-    typer.Option(envvar=["MEDLEY_ADMIN_TOKEN", "MEDLEY_TOKEN"], show_envvar=True, help="Where it wants one."),
-]
 Name = Annotated[str, typer.Argument(help="TargetModel: the artifact's path below the models' folder or prefix.")]
-HERE = "http://127.0.0.1:8080"
 _said = Console(stderr=True, highlight=False)
 
 
 def attach(app: typer.Typer) -> None:
     """Adds the commands."""
-    for command in (invoke, models, load, unload, pin, unpin, logs, fit):
+    for command in (models, load, unload, pin, unpin, logs, fit):
         app.command()(command)
-
-
-def invoke(
-    model: Name,
-    file: Annotated[typer.FileBinaryRead | None, typer.Argument(help="The body; stdin where it is left out.")] = None,
-    content_type: Annotated[str, typer.Option(help="What the body is.")] = "text/csv",
-    accept: Annotated[str, typer.Option(help="What the answer should be.")] = "application/json",
-    attributes: Annotated[str | None, typer.Option(help="CustomAttributes.")] = None,
-    aws: Annotated[str | None, typer.Option(help="Invoke this endpoint on AWS instead.")] = None,
-    wait: Annotated[float, typer.Option(help="Seconds to ask again while the model is being loaded.")] = 360.0,
-    url: Url = HERE,
-    token: Token = None,
-    as_json: Json = False,
-) -> None:
-    """Invoke a model with a file or stdin; the answer goes to stdout, its latency to stderr."""
-    from pipeline.endpoint_client import Endpoint
-
-    body = (file or sys.stdin.buffer).read()
-    request = {"TargetModel": model, "Body": body, "ContentType": content_type, "Accept": accept}
-    if attributes:
-        request["CustomAttributes"] = attributes
-    with failures(as_json):
-        answer = Endpoint(url, token, aws).invoke(request, wait)
-    cold = answer.headers.get("x-medley-cold") == "true"
-    stale = answer.headers.get("x-medley-stale")
-    if as_json:
-        told = {"target_model": model, "milliseconds": round(answer.milliseconds, 3), "cold": cold, "stale": stale}
-        print_json({**told, "content_type": answer.content_type, **_shown(answer.body)})
-        return
-    sys.stdout.buffer.write(answer.body)
-    sys.stdout.buffer.flush()
-    if sys.stdout.isatty():
-        sys.stdout.write("\n")
-    _said.print(f"{answer.milliseconds:,.1f} ms{', cold' if cold else ''}{f' ({stale})' if stale else ''}")
 
 
 def models(
@@ -233,13 +203,6 @@ def _as_json(line: str) -> str:
         return line if isinstance(json.loads(line), dict) else json.dumps({"message": line}, ensure_ascii=False)
     except ValueError:
         return json.dumps({"message": line}, ensure_ascii=False)
-
-
-def _shown(body: bytes) -> dict[str, str]:
-    try:
-        return {"body": body.decode()}
-    except UnicodeDecodeError:
-        return {"body_base64": base64.b64encode(body).decode()}
 
 
 _LOADED: dict[str, Callable[[dict[str, Any]], str]] = {

@@ -1,8 +1,7 @@
 """What the commands share: the options of those that work on a project, how data is printed, and how failures end.
 
-def status(project: ProjectFile = None, endpoint_url: EndpointUrl = None, as_json: Json = False) -> None:
-    with failures(as_json):
-        project, clients = opened(project, endpoint_url)
+with failures(as_json):
+    project, clients = opened(project_file, endpoint_url)
 """
 
 import json
@@ -22,6 +21,11 @@ if TYPE_CHECKING:
     from pipeline.clients import Clients
     from pipeline.project import Project
 
+Url = Annotated[str, typer.Option(envvar="MEDLEY_URL", help="Where the local endpoint answers.")]
+Token = Annotated[
+    str | None,
+    typer.Option(envvar=["MEDLEY_ADMIN_TOKEN", "MEDLEY_TOKEN"], show_envvar=True, help="Where it wants one."),
+]
 Json = Annotated[bool, typer.Option("--json", help="For programs.")]
 ProjectFile = Annotated[
     Path | None,
@@ -30,6 +34,7 @@ ProjectFile = Annotated[
 EndpointUrl = Annotated[
     str | None, typer.Option("--endpoint-url", metavar="URL", help="Ask this instead of AWS, as AWS_ENDPOINT_URL does.")
 ]
+HERE = "http://127.0.0.1:8080"
 
 
 def opened(file: Path | None, endpoint_url: str | None) -> "tuple[Project, Clients]":

@@ -23,12 +23,16 @@ _AT_LINE = re.compile(r" \(at line (\d+), column \d+\)$")
 _Place = tuple[str | int, ...]
 
 
-def find(folder: Path | None = None) -> Path:
-    """The medley.toml of `folder`, or of the nearest one above it. Raises Failed."""
+def found(folder: Path | None = None) -> Path | None:
+    """The medley.toml of `folder` (this one, if not said), or of the nearest one above it."""
     folder = (folder or Path.cwd()).resolve()
-    for place in (folder, *folder.parents):
-        if (place / NAME).is_file():
-            return place / NAME
+    return next((place / NAME for place in (folder, *folder.parents) if (place / NAME).is_file()), None)
+
+
+def find(folder: Path | None = None) -> Path:
+    """As `found`. Raises Failed where there is none."""
+    if path := found(folder):
+        return path
     raise Failed(
         f"There is no {NAME} in {folder} or above it: write one with `medley init`, or name it with --project."
     )

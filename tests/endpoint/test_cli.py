@@ -96,7 +96,7 @@ def test_what_is_refused_is_told_in_words_and_by_its_exit_code(endpoint: Local) 
     assert _medley(None, "invoke", "churn.tar.gz").returncode == 3
 
 
-@pytest.mark.parametrize("where", [("--url", "no url"), ("--aws", "theirs"), ("--url", "http://127.0.0.1:9")])
+@pytest.mark.parametrize("where", [("--url", "no url"), ("--endpoint", "theirs"), ("--url", "http://127.0.0.1:9")])
 def test_endpoint_that_cannot_be_asked_is_told_in_words(where: tuple[str, str]) -> None:
     nowhere = {"AWS_CONFIG_FILE": "/nowhere", "AWS_DEFAULT_REGION": "", "AWS_REGION": ""}
     told = _medley(None, "invoke", "churn.tar.gz", *where, **nowhere)
