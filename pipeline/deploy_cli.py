@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 import typer
 
 from pipeline.options import EndpointUrl, Json, ProjectFile, failures, opened, print_json, print_table, say
+from pipeline.terminal import plain
 
 if TYPE_CHECKING:
     from pipeline.clients import Clients
@@ -76,8 +77,8 @@ def status(project: ProjectFile = None, endpoint_url: EndpointUrl = None, as_jso
         print_json(told)
         return
     for line in looking.lines(told):
-        print(line)
-    if told["models"]:
+        print(plain(line))
+    if isinstance(told["models"], list) and told["models"]:
         print_table(told["models"], looking.COLUMNS)
 
 
@@ -109,7 +110,7 @@ def cost(
 
 def _carry_out(planned: "Planned", clients: "Clients", dry_run: bool, no_wait: bool, as_json: bool) -> None:
     from pipeline import deploy as deploying
-    from pipeline.deploy_steps import show
+    from pipeline.deploy_steps import RolledBack, show
     from pipeline.deploy_wait import Pace
 
     say(f"{planned.desired.endpoint}: {planned.image.uri} ({planned.image.why})")
@@ -118,7 +119,12 @@ def _carry_out(planned: "Planned", clients: "Clients", dry_run: bool, no_wait: b
     if dry_run:
         _shown(planned, as_json, show)
         return
-    done = deploying.carry_out(planned, clients, say, None if no_wait else Pace())
+    try:
+        done = deploying.carry_out(planned, clients, say, None if no_wait else Pace())
+    except RolledBack as error:
+        if error.log and not as_json:
+            say("The last lines of its log:\n" + "\n".join(f"  {line}" for line in error.log))
+        raise
     if as_json:
         print_json(done)
     else:

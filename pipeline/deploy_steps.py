@@ -53,6 +53,7 @@ class RolledBack(Failed):
     def __init__(self, sentence: str, log: tuple[str, ...] = ()) -> None:
         super().__init__(sentence)
         self.log = log
+        self.details = {"log": list(log)}
 
 
 def show(steps: Sequence[Step], say: Say) -> None:

@@ -65,7 +65,7 @@ def failures(as_json: bool = False) -> Iterator[None]:
     else:
         return
     if as_json:
-        print_json({"error": str(failure), "code": failure.code})
+        print_json({"error": str(failure), "code": failure.code, **failure.details})
     else:
         say(failure, style="red")
     raise typer.Exit(failure.code) from None

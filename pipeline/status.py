@@ -37,11 +37,11 @@ def told(project: Project, clients: Clients) -> dict[str, Any]:
         "image": image_of(clients, endpoint.config) if endpoint.config else None,
         "pending": _pending(clients, endpoint),
         "previous": _or_why(lambda: _previous(clients, endpoint)),
-        "instances": _instances(project, endpoint),
+        "instances": _instances(endpoint),
         "scaling": _or_why(lambda: _scaling(project, clients)),
         "alarms": alarms,
         "log": _or_why(lambda: list(last_lines(project, clients))[-_LINES:]) if _is_ill(endpoint, alarms) else [],
-        "models": _or_why(lambda: _models(project, clients), []),
+        "models": _or_why(lambda: _models(project, clients)),
     }
 
 
@@ -62,17 +62,19 @@ def lines(told: Mapping[str, Any]) -> Iterator[str]:
     yield f"alarms     {_alarms_in_words(told['alarms'])}"
     if told["log"]:
         yield "The last lines of its log:"
-        yield from (f"  {line}" for line in told["log"])
-    if not told["models"]:
+        yield from (f"  {line}" for line in _log(told["log"]))
+    if "error" in told["models"]:
+        yield f"models     cannot be seen: {told['models']['error']}"
+    elif not told["models"]:
         yield "No model is published: `medley publish` does."
 
 
-def _or_why(look: Callable[[], Any], otherwise: Any = None) -> Any:
+def _or_why(look: Callable[[], Any]) -> Any:
     """What cannot be seen does not hide the rest."""
     try:
         return look()
     except Failed as error:
-        return otherwise if otherwise is not None else {"error": str(error)}
+        return {"error": str(error)}
 
 
 def _is_ill(endpoint: deploy_state.Described, alarms: Mapping[str, str]) -> bool:
@@ -91,13 +93,9 @@ def _previous(clients: Clients, endpoint: deploy_state.Described) -> list[str]:
     return [config for config in previous_of(tags) if config != endpoint.config]
 
 
-def _instances(project: Project, endpoint: deploy_state.Described) -> dict[str, Any]:
+def _instances(endpoint: deploy_state.Described) -> dict[str, int]:
     variant = endpoint.variants[0] if endpoint.variants else {}
-    return {
-        "type": project.endpoint.instance_type,
-        "current": variant.get("CurrentInstanceCount", 0),
-        "desired": variant.get("DesiredInstanceCount", 0),
-    }
+    return {"current": variant.get("CurrentInstanceCount", 0), "desired": variant.get("DesiredInstanceCount", 0)}
 
 
 def _scaling(project: Project, clients: Clients) -> dict[str, Any] | None:
@@ -115,6 +113,10 @@ def _models(project: Project, clients: Clients) -> list[dict[str, Any]]:
     aliases = {alias.name: alias.current.target_model for alias in Aliases(project, clients).all()}
     names = sorted(counts.keys() | aliases.keys())
     return [{"name": name, "versions": counts.get(name, 0), "alias": aliases.get(name)} for name in names]
+
+
+def _log(seen: Any) -> list[str]:
+    return [f"cannot be seen: {seen['error']}"] if isinstance(seen, dict) else list(seen)
 
 
 def _because(reason: str | None) -> str:

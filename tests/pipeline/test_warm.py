@@ -1,0 +1,115 @@
+"""The warm list: each of its models is invoked once after a roll-out, and what comes of it is told and ends nothing."""
+
+import json
+from collections.abc import Iterator
+from dataclasses import replace
+
+import pytest
+
+from pipeline import warm
+from pipeline.aliases import Aliases
+from pipeline.clients import Clients
+from pipeline.deploy import planned, warm_list
+from pipeline.project import Endpoint
+from tests.aws.server import REGION, StandIn
+from tests.pipeline.account import PROJECT, bootstrapped, built, deployed, names
+from tests.pipeline.answering import Answer, Answering, Asked
+
+TARGET = "churn/2026-11-22T101530Z-1a2b3c4d.tar.gz"
+NAME = "X-Amzn-SageMaker-Target-Model"
+
+
+def _error(kind: str, status: int, **told: object) -> Answer:
+    return Answer(json.dumps(told).encode(), status, {"x-amzn-ErrorType": kind, "Content-Type": "application/json"})
+
+
+class Models:
+    """What each TargetModel answers, one answer after the other; the last one again."""
+
+    def __init__(self) -> None:
+        self.answers: dict[str, list[Answer]] = {}
+
+    def __call__(self, asked: Asked) -> Answer:
+        answers = self.answers.get(asked.headers[NAME], [Answer(b"[1]")])
+        return answers.pop(0) if len(answers) > 1 else answers[0]
+
+
+@pytest.fixture
+def models() -> Models:
+    return Models()
+
+
+@pytest.fixture
+def runtime(models: Models, aws: StandIn, monkeypatch: pytest.MonkeyPatch) -> Iterator[Answering]:
+    with Answering(models) as runtime:
+        monkeypatch.setenv("AWS_ENDPOINT_URL_SAGEMAKER_RUNTIME", runtime.url)
+        yield runtime
+
+
+def _once(target: str = TARGET) -> str:
+    request = {"EndpointName": "shop", "TargetModel": target, "ContentType": "text/csv", "Body": "\n"}
+    return warm.once(request, Clients.of(PROJECT, attempts=1), lambda _: None)
+
+
+def test_model_that_answers_is_warm(runtime: Answering) -> None:
+    assert _once().startswith(f"{TARGET} is warm after ")
+    assert [(asked.path, asked.headers[NAME]) for asked in runtime.asked] == [("/endpoints/shop/invocations", TARGET)]
+
+
+def test_model_that_is_being_loaded_is_asked_again(runtime: Answering, models: Models) -> None:
+    models.answers[TARGET] = [_error("ModelNotReadyException", 429)] * 2 + [Answer(b"1")]
+    assert "is warm" in _once()
+    assert len(runtime.asked) == 3
+
+
+def test_refusal_of_the_empty_body_is_told_as_the_model_says_it(runtime: Answering, models: Models) -> None:
+    models.answers[TARGET] = [_error("ModelError", 424, OriginalStatusCode=400, OriginalMessage="The body is empty.")]
+    assert "has answered 400 to an empty body" in _once()
+    assert _once().endswith(": The body is empty.")
+
+
+def test_model_that_is_not_there_is_told(runtime: Answering, models: Models) -> None:
+    models.answers[TARGET] = [_error("ValidationError", 400, Message="No such artifact")]
+    assert _once() == f"{TARGET} is not warm: No such artifact."
+
+
+def test_runtime_that_cannot_be_reached_ends_no_deploy(
+    aws: StandIn, monkeypatch: pytest.MonkeyPatch, runtime: Answering
+) -> None:
+    monkeypatch.setenv("AWS_ENDPOINT_URL_SAGEMAKER_RUNTIME", "http://127.0.0.1:9")
+    assert "was not reached, and is loaded by its first call" in _once()
+
+
+@pytest.fixture
+def clients(aws: StandIn) -> Clients:
+    clients = Clients.of(PROJECT, attempts=1)
+    bootstrapped(clients)
+    built(clients, 1)
+    place = {"LocationConstraint": REGION}
+    clients.s3.create_bucket(Bucket=PROJECT.bucket, CreateBucketConfiguration=place)  # type: ignore[arg-type]
+    clients.s3.put_object(Bucket=PROJECT.bucket, Key=f"{PROJECT.models_prefix}{TARGET}", Body=b"")
+    Aliases(PROJECT, clients).move("churn", TARGET)
+    return clients
+
+
+WARM = replace(PROJECT, endpoint=Endpoint("shop", warm=("churn", "größe/wine.tar.gz", "unknown")))
+
+
+def test_warm_list_is_invoked_by_what_its_aliases_stand_for_and_told(clients: Clients, runtime: Answering) -> None:
+    found = warm_list(WARM, clients)
+    assert found.target_models == (TARGET, "größe/wine.tar.gz")
+    assert found.unknown == ("unknown",)
+    done = deployed(clients, WARM)
+    warmed = [asked.headers[NAME].encode("latin-1").decode() for asked in runtime.asked]
+    assert warmed == [TARGET, "größe/wine.tar.gz"]
+    assert len([line for line in done["said"] if "is warm after" in line]) == 2
+    assert done["not_warmed"] == ["unknown"]
+
+
+def test_nothing_is_invoked_where_nothing_is_rolled_out(clients: Clients, runtime: Answering) -> None:
+    deployed(clients, WARM)
+    before = len(runtime.asked)
+    deployed(clients, WARM)
+    assert len(runtime.asked) == before
+    built(clients, 2)
+    assert names(planned(WARM, clients)).count("warm") == 2
