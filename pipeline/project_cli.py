@@ -24,7 +24,7 @@ def init(
 ) -> None:
     """Write a medley.toml, in which all that can be said is explained. One that is there is never overwritten."""
     with failures():
-        path = write(folder, name or _fitting(folder.resolve().name), region or _region())
+        path = write(folder, name or fitting(folder.resolve().name), region or _region())
     say(f"{path} is written. Look into it, then: medley bootstrap")
 
 
@@ -45,7 +45,7 @@ def write(folder: Path, name: str, region: str) -> Path:
     return path
 
 
-def _fitting(folder: str) -> str:
+def fitting(folder: str) -> str:
     """A folder's name as a project's: My Models -> my-models."""
     words = re.findall("[a-z0-9]+", folder.lower())
     return "-".join(words).lstrip("0123456789-")[:28].rstrip("-") or "models"
