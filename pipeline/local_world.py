@@ -85,7 +85,8 @@ class World:
 
             begun = begin(project, clients, image)
         if self._serve(project.endpoint.name) and not self.url:
-            begun = {"config": _CONFIG, "steps": [{"step": "start the local endpoint"}], "left": ["wait"]}
+            steps = [{"step": "start the local endpoint"}, {"step": "wait until in service"}]
+            begun = {"config": _CONFIG, "steps": steps, "left": ["wait until in service"]}
         return begun
 
     def _serve(self, name: str) -> bool:
