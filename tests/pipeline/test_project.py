@@ -211,7 +211,7 @@ def test_the_file_can_say_all_that_the_project_has(record: Any) -> None:
 
 
 def test_the_project_survives_json(tmp_path: Path) -> None:
-    text = WHOLE + '[[model]]\nname = "churn"\nframework = "xgboost"\n'
+    text = WHOLE + '[[model]]\nname = "churn"\nframework = "xgboost"\nestimator = "XGBClassifier"\n'
     read = _read(tmp_path, text)
     assert Project.from_dict(json.loads(json.dumps(read.to_dict()))) == read
 
