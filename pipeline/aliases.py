@@ -119,9 +119,9 @@ class Aliases:
         return self.known(name).current.target_model
 
     def version_of(self, name: str, target: str) -> str:
-        """The TargetModel that a person means: by itself, or by the eight letters of its hash."""
+        """The TargetModel that a person means by `target`: itself, the hash of a version of `name`, another alias."""
         if not _HASH8.fullmatch(target):
-            return target
+            return self.resolve(target)
         found = [one.target_model for one in Store(self.project, self.clients).versions(name) if one.sha256 == target]
         if not found:
             raise Failed(f"No version of {name} has the hash {target}: `medley models --remote` lists them.")

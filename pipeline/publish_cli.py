@@ -3,6 +3,9 @@
 What was made goes to stdout, what is said about it to stderr. Exit codes as in docs/endpoint.md.
 """
 
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
 
@@ -10,6 +13,7 @@ import typer
 from rich.console import Console
 
 from pipeline.options import EndpointUrl, Json, ProjectFile, failures, opened, print_json, print_table, say
+from pipeline.terminal import plain
 
 if TYPE_CHECKING:
     from pipeline.aliases import Alias, Moved, Stand
@@ -46,13 +50,15 @@ def publish(
 
     if name is not None and len(artifacts) > 1:
         raise typer.BadParameter("it is for one artifact; the files name themselves otherwise", param_hint="--name")
-    with failures(as_json), Console(stderr=True).status("Publishing") as status:
+    done = []
+    with failures(as_json):
         project, clients = opened(project_file, endpoint_url)
-        judge = Judge(image, engine) if load else None
-        publishing = Publishing(project, clients, judge, lambda what: status.update(what))
-        done = []
-        for checked in publishing.check(artifacts, name):
-            done.append(publishing.publish(checked, move_alias))
+        with _working() as step:
+            publishing = Publishing(project, clients, Judge(image, engine) if load else None, step)
+            all_checked = publishing.check(artifacts, name)
+        for checked in all_checked:
+            with _working() as step:
+                done.append(replace(publishing, step=step).publish(checked, move_alias))
             if not as_json:
                 _show(done[-1])
     if as_json:
@@ -62,7 +68,8 @@ def publish(
 def alias(
     name: Name = None,
     target: Annotated[
-        str | None, typer.Argument(help="What it is to stand for: a TargetModel, or the eight letters of its hash.")
+        str | None,
+        typer.Argument(help="What it is to stand for: a TargetModel, its hash of eight letters, an alias."),
     ] = None,
     back: Annotated[bool, typer.Option("--back", help="Let it stand for what it stood for before.")] = False,
     delete: Annotated[bool, typer.Option("--delete", help="Take the alias away; what it stands for stays.")] = False,
@@ -119,6 +126,13 @@ def retire(
 
 
 # Below the commands
+
+
+@contextmanager
+def _working() -> Iterator[Callable[[str], None]]:
+    """What is told what is going on. Nothing may be printed meanwhile: rich would send stdout where the status is."""
+    with Console(stderr=True).status("Publishing") as status:
+        yield lambda what: status.update(plain(what))
 
 
 def _show(done: "Done") -> None:

@@ -3,6 +3,7 @@ and nothing is lost."""
 
 import io
 import json
+import os
 import random
 import subprocess
 import sys
@@ -477,6 +478,8 @@ def test_commands_publish_list_move_and_retire(store: Store, make: Make, medley:
     assert model["target_model"] in medley("alias", "team/modèle", model["sha256"][:8]).stderr
     assert target in medley("alias", "team/modèle").stdout
     assert medley("alias", "--json").json["aliases"][0]["alias"] == "team/modèle"
+    assert medley("alias", "champion", "team/modèle", "--json").json["target_model"] == model["target_model"]
+    assert medley("alias", "champion", "--delete").returncode == 0
     assert medley("alias", "team/modèle", "--back", "--delete").returncode == 2
     assert medley("retire", target, answer="n\n").returncode == 1
     assert medley("retire", target, "--yes", "--json").json == {"retired": [target]}
@@ -528,3 +531,17 @@ def test_a_wrong_account_or_region_is_refused_before_anything_is_made(
 def test_a_bucket_that_is_not_there_is_told_with_what_makes_it(medley: Medley, make: Make) -> None:
     told = medley("publish", str(make()), "--no-load", "--json")
     assert (told.returncode, "medley bootstrap" in told.json["error"]) == (1, True)
+
+
+def test_what_was_published_is_on_stdout_though_a_person_watches(store: Store, make: Make, tmp_path: Path) -> None:
+    (tmp_path / "medley.toml").write_text(f'name = "shop"\nregion = "{REGION}"\n')
+    screen, terminal = os.openpty()
+    words = [*MEDLEY, "publish", str(make()), "--no-load"]
+    environment = {**os.environ, "TERM": "xterm"}
+    told = subprocess.run(
+        words, cwd=tmp_path, env=environment, stdout=subprocess.PIPE, stderr=terminal, text=True, timeout=60
+    )
+    os.close(terminal)
+    os.close(screen)
+    [version] = store.versions()
+    assert told.stdout == f"{version.target_model}\n"
