@@ -45,7 +45,7 @@ def draw(definition: Mapping[str, Any], seen: Mapping[str, Seen]) -> list[Text]:
 
 def _scope(steps: Sequence[Mapping[str, Any]], seen: Mapping[str, Seen], indent: str) -> Iterable[Text]:
     by_name = {step["Name"]: step for step in steps}
-    waits = {name: needs(step) & by_name.keys() for name, step in by_name.items()}
+    waits = _shortest({name: needs(step) & by_name.keys() for name, step in by_name.items()})
     rows = _chains(by_name, waits)
     for number, row in enumerate(rows):
         group = [other for other in rows if _joins(other, waits) == _joins(row, waits) and len(other) == len(row)]
@@ -66,6 +66,15 @@ def _scope(steps: Sequence[Mapping[str, Any]], seen: Mapping[str, Seen], indent:
         last = by_name[row[-1]]
         if last["Type"] == "Condition":
             yield from _branches(last, seen, indent + " " * len(start))
+
+
+def _shortest(waits: Mapping[str, set[str]]) -> dict[str, set[str]]:
+    """Without what another, that a step waits for, has waited for already."""
+
+    def behind(name: str) -> set[str]:
+        return waits[name].union(*(behind(other) for other in waits[name]))
+
+    return {name: needed - set().union(*map(behind, needed)) for name, needed in waits.items()}
 
 
 def _branches(condition: Mapping[str, Any], seen: Mapping[str, Seen], indent: str) -> Iterable[Text]:
