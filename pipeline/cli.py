@@ -8,6 +8,7 @@ import typer
 from pipeline import (
     build_cli,
     deploy_cli,
+    infrastructure_cli,
     invoke_cli,
     models_cli,
     pipeline_cli,
@@ -90,6 +91,7 @@ for area in (
     models_cli,
     pipeline_cli,
     project_cli,
+    infrastructure_cli,
     build_cli,
     deploy_cli,
     publish_cli,

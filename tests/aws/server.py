@@ -22,7 +22,7 @@ from typing import Any, Self
 from moto.moto_server.werkzeug_app import DomainDispatcherApplication, MotoRequestHandler, create_backend_app
 from werkzeug.serving import BaseWSGIServer, make_server
 
-from tests.aws import faults, rules
+from tests.aws import faults, packages, rules
 from tests.aws.faults import Fault, Faults
 from tests.aws.hosting import Hosting
 from tests.aws.stacks import KEY, CloudFormation
@@ -62,6 +62,7 @@ class StandIn:
         urllib.request.urlopen(f"{self.url}/moto-api/reset", data=b"").close()
         for part in (self.sagemaker, self.cloudformation):
             self.extend(part.of, part.operations)
+        self.extend(packages.OF, packages.OPERATIONS)
         return self
 
     def __exit__(self, *_: object) -> None:
