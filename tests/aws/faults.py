@@ -46,7 +46,7 @@ class Faults:
         self._ordered.append(Fault(operation, how, times, done, after))
         return self._ordered[-1]
 
-    def clear(self) -> None:
+    def forget(self) -> None:
         self._ordered.clear()
 
     def take(self, call: Call) -> tuple[Fault, bool] | None:
@@ -61,7 +61,9 @@ class Faults:
                     fault.passed.append(call.id)
                 if call.id in fault.passed:
                     continue
-                if len(fault.calls) < fault.times:
+                if len(fault.passed) < fault.after or call.id in fault.passed:
+                    fault.passed.add(call.id)
+                elif len(fault.calls) < fault.times:
                     fault.calls.append(call.id)
                     return fault, fault.done
         return None

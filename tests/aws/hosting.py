@@ -91,6 +91,11 @@ class Hosting:
         """The DeploymentConfig of the endpoint's last UpdateEndpoint."""
         return self._lives[endpoint].last_deployment
 
+    def forget(self) -> None:
+        self._fates.clear()
+        self._lives.clear()
+        self._seen.clear()
+
     # What AWS does
 
     def _create_model(self, response: Any, own: Callable[[], Any]) -> Any:

@@ -19,18 +19,19 @@ from collections.abc import Callable, Iterable, Mapping
 from functools import partial
 from typing import Any, Self
 
-from moto.moto_server.werkzeug_app import DomainDispatcherApplication, MotoRequestHandler, create_backend_app
+from moto.moto_server.werkzeug_app import MotoRequestHandler
 from werkzeug.serving import BaseWSGIServer, make_server
 
-from tests.aws import faults, packages, rules
+from tests.aws import bucket_policy, faults, packages, rules
 from tests.aws.faults import Fault, Faults
 from tests.aws.hosting import Hosting
-from tests.aws.stacks import KEY, CloudFormation
+from tests.aws.inside import MOTO
+from tests.aws.stacks import CloudFormation
 from tests.aws.wire import Call, Environ, StartResponse, read
 
 ACCOUNT = "123456789012"
 REGION = "eu-west-1"
-Operation = Callable[[Any, Callable[[], Any]], Any]  # (moto's response object, moto's own way) -> its ActionResult
+Operation = Callable[..., Any]  # (moto's response object, moto's own way) -> its ActionResult
 
 
 class _Quiet(MotoRequestHandler):
@@ -49,9 +50,8 @@ class StandIn:
         self.log: list[Call] = []
         self.faults = Faults()
         self.sagemaker = Hosting()
-        self.cloudformation = CloudFormation(lambda: self.url)
+        self.cloudformation = CloudFormation()
         self._replaced: list[tuple[type, str, Any]] = []
-        self._app = DomainDispatcherApplication(create_backend_app)
         self._server: BaseWSGIServer | None = None
         self._thread: threading.Thread | None = None
 
@@ -59,22 +59,29 @@ class StandIn:
         self._server = make_server("127.0.0.1", 0, self._answer, threaded=True, request_handler=_Quiet)
         self._thread = threading.Thread(target=self._server.serve_forever, kwargs={"poll_interval": 0.02}, daemon=True)
         self._thread.start()
-        urllib.request.urlopen(f"{self.url}/moto-api/reset", data=b"").close()
+        self.forget()
         for part in (self.sagemaker, self.cloudformation):
             self.extend(part.of, part.operations)
-        self.extend(packages.OF, packages.OPERATIONS)
+        for module in (packages, bucket_policy):
+            self.extend(module.OF, module.OPERATIONS)
         return self
 
     def __exit__(self, *_: object) -> None:
         assert self._server
         assert self._thread
-        self.cloudformation.close()
         self._server.shutdown()
         self._thread.join()
         self._server.server_close()
         while self._replaced:
             owner, name, before = self._replaced.pop()
             delattr(owner, name) if before is None else setattr(owner, name, before)
+
+    def forget(self) -> None:
+        """Everything: an empty account, and no faults."""
+        urllib.request.urlopen(f"{self.url}/moto-api/reset", data=b"").close()
+        self.log.clear()
+        for part in (self.faults, self.sagemaker, self.cloudformation):
+            part.forget()
 
     @property
     def url(self) -> str:
@@ -115,8 +122,8 @@ class StandIn:
 
     def _answer(self, environ: Environ, start_response: StartResponse) -> Iterable[bytes]:
         call = read(environ)
-        if call is None or call.key == KEY:
-            return self._app(environ, start_response)
+        if call is None:
+            return MOTO(environ, start_response)
         self.log.append(call)
         taken = self.faults.take(call)
         if taken:
@@ -126,19 +133,19 @@ class StandIn:
             return faults.answer(fault, call, environ, start_response)
         if said := rules.broken(call):
             return faults.say(call, rules.CODES[call.service], said, 400, start_response)
-        return self._app(environ, start_response)
+        return MOTO(environ, start_response)
 
     def _carry_out(self, environ: Environ) -> None:
         """Nobody hears what came of it."""
-        body = self._app(environ, lambda *_: io.BytesIO().write)
+        body = MOTO(environ, lambda *_: io.BytesIO().write)
         with contextlib.closing(body) if hasattr(body, "close") else contextlib.nullcontext():
             for _ in body:
                 pass
 
 
-def _method(operation: Operation, own: Callable[[Any], Any] | None) -> Callable[[Any], Any]:
-    def method(self: Any) -> Any:  # a function: moto looks for no other callables
-        return operation(self, partial(own, self) if own else _lacking)
+def _method(operation: Operation, own: Callable[..., Any] | None) -> Callable[..., Any]:
+    def method(self: Any, *words: Any) -> Any:  # a function: moto looks for no other callables
+        return operation(self, partial(own, self) if own else _lacking, *words)
 
     return method
 

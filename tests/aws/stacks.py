@@ -13,18 +13,16 @@ from dataclasses import dataclass, field, replace
 from datetime import UTC, datetime
 from typing import Any
 
-import boto3
-from botocore.config import Config
 from botocore.exceptions import BotoCoreError, ClientError
 from moto.cloudformation.exceptions import ValidationError
 from moto.cloudformation.responses import CloudFormationResponse
 from moto.core.exceptions import ServiceException
 from moto.core.responses import ActionResult, EmptyResult
 
+from tests.aws import inside
 from tests.aws.resources import KINDS, Made
 from tests.aws.templates import Bad, Scope, parameters, parse
 
-KEY = "AKIACLOUDFORMATION00"  # of the calls that it makes itself: nobody counts those, and none fails on order
 _GONE = "DELETE_COMPLETE"
 _KEPT = ("Retain", "RetainExceptOnCreate")
 
@@ -71,11 +69,9 @@ class CloudFormation:
 
     of = CloudFormationResponse
 
-    def __init__(self, url: Callable[[], str]) -> None:
-        self._url = url
+    def __init__(self) -> None:
         self._stacks: dict[str, Stack] = {}
         self._broken: dict[str, str] = {}
-        self._clients: dict[tuple[str, str], Any] = {}
         self._numbers = itertools.count(1)
         self.operations: dict[str, Callable[[Any, Callable[[], Any]], Any]] = {
             "create_stack": self._create,
@@ -91,9 +87,9 @@ class CloudFormation:
         """The next making, changing or removing of this resource fails."""
         self._broken[resource] = reason
 
-    def close(self) -> None:
-        for client in self._clients.values():
-            client.close()
+    def forget(self) -> None:
+        self._stacks.clear()
+        self._broken.clear()
 
     # What AWS does
 
@@ -245,7 +241,7 @@ class CloudFormation:
                 return
             stack.event(name, f"{what if made else 'CREATE'}_IN_PROGRESS", kind=kind)
             self._maybe_break(name)
-            client = self._client(scope.pseudo["AWS::Region"])
+            client = _client(scope)
             made = KINDS[kind].change(client, made, properties) if made else KINDS[kind].make(client, properties)
         except (ClientError, BotoCoreError, Bad, Broken) as error:
             stack.event(name, f"{what if name in stack.made else 'CREATE'}_FAILED", str(error), kind)
@@ -270,7 +266,7 @@ class CloudFormation:
             return
         try:
             self._maybe_break(name)
-            KINDS[kind].remove(self._client(stack.scope.pseudo["AWS::Region"]), stack.made[name])
+            KINDS[kind].remove(_client(stack.scope), stack.made[name])
         except (ClientError, BotoCoreError, Broken) as error:
             if not isinstance(error, ClientError) or not _is_gone(error):
                 stack.event(name, "DELETE_FAILED", str(error), kind)
@@ -280,7 +276,7 @@ class CloudFormation:
 
     def _back(self, stack: Stack, before: Mapping[str, Made], scope: Scope) -> None:
         """To what there was before an update that failed."""
-        client = self._client(scope.pseudo["AWS::Region"])
+        client = _client(scope)
         for name in [name for name in reversed(stack.made) if name not in before]:
             KINDS[stack.made[name].kind].remove(client, stack.made.pop(name))
         for name, made in before.items():
@@ -288,20 +284,9 @@ class CloudFormation:
                 restored = KINDS[made.kind].change(client, made, made.properties)
                 stack.made[name] = replace(restored, kind=made.kind)
 
-    def _client(self, region: str) -> Callable[[str], Any]:
-        def of(service: str) -> Any:
-            if (region, service) not in self._clients:
-                self._clients[region, service] = boto3.client(
-                    service,  # type: ignore[call-overload]
-                    region_name=region,
-                    endpoint_url=self._url(),
-                    aws_access_key_id=KEY,
-                    aws_secret_access_key=KEY,
-                    config=Config(retries={"total_max_attempts": 1}, s3={"addressing_style": "path"}),
-                )
-            return self._clients[region, service]
 
-        return of
+def _client(scope: Scope) -> Callable[[str], Any]:
+    return lambda service: inside.client(service, scope.pseudo["AWS::Region"])
 
 
 def _given(asked: list[dict[str, Any]], before: Stack | None) -> dict[str, str]:

@@ -6,6 +6,7 @@ Only the functions that our template has. What is not known here is an error and
 import re
 from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass, field
+from functools import cache
 from typing import Any
 
 import yaml
@@ -36,6 +37,7 @@ def _long(loader: yaml.SafeLoader, suffix: str, node: yaml.Node) -> dict[str, An
 _Loader.add_multi_constructor("!", _long)
 
 
+@cache
 def parse(text: str) -> dict[str, Any]:
     """Raises Bad."""
     try:

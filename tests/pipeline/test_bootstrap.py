@@ -1,0 +1,265 @@
+"""medley bootstrap against the stand-in for AWS: what it makes, that it makes it once,
+and what it says when it cannot."""
+
+import json
+import subprocess
+import sys
+import zipfile
+from collections.abc import Iterator
+from dataclasses import replace
+from io import BytesIO
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from pipeline import bootstrap as module
+from pipeline import function_code
+from pipeline.bootstrap import Bootstrapped, bootstrap, parameters
+from pipeline.clients import Clients
+from pipeline.failed import Failed
+from pipeline.function_code import Code, imported
+from pipeline.project import Alarms, Project, Training
+from pipeline.stack import TEMPLATE
+from tests.aws.server import ACCOUNT, REGION, StandIn
+from tests.pipeline.once import each_fails_once
+
+PROJECT = Project("shop", REGION, account=ACCOUNT)
+CODE = Code({"pipeline.failed": Path(module.__file__).with_name("failed.py")})
+MEDLEY = [sys.executable, "-c", "from pipeline.cli import main; main()"]
+
+
+@pytest.fixture
+def aws(monkeypatch: pytest.MonkeyPatch) -> Iterator[StandIn]:
+    with StandIn() as aws:
+        for name, value in aws.environ.items():
+            monkeypatch.setenv(name, value)
+        yield aws
+
+
+def _clients(project: Project = PROJECT) -> Clients:
+    return Clients.of(project, attempts=1)
+
+
+def _bootstrap(project: Project = PROJECT, clients: Clients | None = None) -> Bootstrapped:
+    return bootstrap(project, clients or _clients(project), lambda _: None, lambda _: None, CODE)
+
+
+def _made(project: Project = PROJECT, clients: Clients | None = None) -> dict[str, Any]:
+    """What is there, asked of each service itself."""
+    clients = clients or _clients(project)
+    function = clients.function.list_functions()["Functions"]
+    logs = clients.logs.describe_log_groups()["logGroups"]
+    return {
+        "buckets": [one["Name"] for one in clients.s3.list_buckets()["Buckets"]],
+        "repositories": [one["repositoryName"] for one in clients.ecr.describe_repositories()["repositories"]],
+        "builds": clients.codebuild.list_projects()["projects"],
+        "functions": [(one["FunctionName"], one["Handler"], one["Role"]) for one in function],
+        "logs": {one["logGroupName"]: one["retentionInDays"] for one in logs},
+        "alarms": sorted(one["AlarmName"] for one in clients.cloudwatch.describe_alarms()["MetricAlarms"]),
+        "objects": len(clients.s3.list_objects_v2(Bucket=project.bucket).get("Contents", [])),
+    }
+
+
+WHOLE = {
+    "buckets": [PROJECT.bucket],
+    "repositories": [PROJECT.repository],
+    "builds": [PROJECT.build_project],
+    "functions": [(PROJECT.deploy_function, "pipeline.lambda_deploy.handler", PROJECT.role_arn(PROJECT.deploy_role))],
+    "logs": dict.fromkeys((PROJECT.endpoint_logs, PROJECT.build_logs, PROJECT.function_logs), 30),
+    "alarms": sorted(PROJECT.alarm_names.values()),
+    "objects": 1,
+}
+
+
+def test_all_that_a_project_stands_on_is_made(aws: StandIn) -> None:
+    done = _bootstrap()
+    assert (done.outcome, done.own_bucket, _made()) == ("created", True, WHOLE)
+    assert ("AWS::S3::Bucket", PROJECT.bucket) in done.resources
+
+
+def test_bucket_is_encrypted_versioned_private_and_refuses_plain_http(aws: StandIn) -> None:
+    _bootstrap()
+    s3, name = _clients().s3, PROJECT.bucket
+    rules = s3.get_bucket_encryption(Bucket=name)["ServerSideEncryptionConfiguration"]["Rules"]
+    assert rules[0]["ApplyServerSideEncryptionByDefault"]["SSEAlgorithm"] == "AES256"
+    assert s3.get_bucket_versioning(Bucket=name)["Status"] == "Enabled"
+    assert set(s3.get_public_access_block(Bucket=name)["PublicAccessBlockConfiguration"].values()) == {True}
+    statement = json.loads(s3.get_bucket_policy(Bucket=name)["Policy"])["Statement"][0]
+    assert (statement["Effect"], statement["Condition"]) == ("Deny", {"Bool": {"aws:SecureTransport": "false"}})
+    assert statement["Resource"] == [f"arn:aws:s3:::{name}", f"arn:aws:s3:::{name}/*"]
+
+
+def test_repository_is_immutable_scanned_and_cleaned_up(aws: StandIn) -> None:
+    _bootstrap()
+    ecr = _clients().ecr
+    found = ecr.describe_repositories()["repositories"][0]
+    assert found["imageTagMutability"] == "IMMUTABLE"
+    assert found["imageScanningConfiguration"] == {"scanOnPush": True}
+    assert (
+        len(json.loads(ecr.get_lifecycle_policy(repositoryName=PROJECT.repository)["lifecyclePolicyText"])["rules"])
+        == 3
+    )
+
+
+def test_build_is_privileged_and_has_its_role(aws: StandIn) -> None:
+    _bootstrap()
+    found = _clients().codebuild.batch_get_projects(names=[PROJECT.build_project])["projects"][0]
+    assert found["environment"]["privilegedMode"] is True
+    assert found["serviceRole"] == PROJECT.role_arn(PROJECT.build_role)
+
+
+def test_thresholds_of_the_alarms_are_those_of_the_file_and_mail_is_sent_where_it_says_so(aws: StandIn) -> None:
+    _bootstrap(replace(PROJECT, alarms=Alarms(3, 2_500, 80, 70.5, "ops@example.com")))
+    alarms = {one["AlarmName"]: one for one in _clients().cloudwatch.describe_alarms()["MetricAlarms"]}
+    thresholds = {name: alarms[PROJECT.alarm_names[name]]["Threshold"] for name in PROJECT.alarm_names}
+    assert thresholds == {"5xx": 3, "loading-wait": 2_500_000, "memory": 80, "disk": 70.5}
+    assert all(alarm["AlarmActions"] for alarm in alarms.values())
+    for alarm in alarms.values():
+        dimensions = {one["Name"]: one["Value"] for one in alarm["Dimensions"]}
+        assert dimensions == {"EndpointName": PROJECT.endpoint.name, "VariantName": "AllTraffic"}
+
+
+def test_again_does_nothing_where_nothing_is_to_do(aws: StandIn) -> None:
+    _bootstrap()
+    before, seen = _made(), len(aws.calls)
+    assert _bootstrap().outcome == "unchanged"
+    assert _made() == before
+    changing = {"CreateStack", "DeleteStack", "CreateBucket"}
+    assert not changing & {operation for _, operation in aws.calls[seen:]}
+
+
+def test_changed_threshold_is_an_update_of_that_alone(aws: StandIn) -> None:
+    _bootstrap()
+    assert _bootstrap(replace(PROJECT, alarms=Alarms(memory_percent=70))).outcome == "updated"
+    alarms = {one["AlarmName"]: one["Threshold"] for one in _clients().cloudwatch.describe_alarms()["MetricAlarms"]}
+    assert alarms[PROJECT.alarm_names["memory"]] == 70
+    assert _made() == WHOLE
+
+
+def test_changed_code_is_put_beside_the_old_and_the_function_has_it(aws: StandIn) -> None:
+    _bootstrap()
+    other = Code({"pipeline.project": Path(module.__file__).with_name("project.py")})
+    assert bootstrap(PROJECT, _clients(), lambda _: None, lambda _: None, other).outcome == "updated"
+    assert _made() == {**WHOLE, "objects": 2}
+
+
+def test_bucket_that_is_there_is_used_and_keeps_what_it_has(aws: StandIn) -> None:
+    project = replace(PROJECT, bucket="company-data")
+    where = {"LocationConstraint": REGION}
+    _clients().s3.create_bucket(Bucket="company-data", CreateBucketConfiguration=where)  # type: ignore[arg-type]
+    said: list[str] = []
+    done = bootstrap(project, _clients(project), said.append, lambda _: None, CODE)
+    assert (done.outcome, done.own_bucket) == ("created", False)
+    assert "used as it is" in said[0]
+    assert [one for one in aws.calls if one[1] == "UpdateStack"] == []  # all in one go, since its code can be put first
+    assert _bootstrap(project).outcome == "unchanged"
+
+
+def test_first_making_that_fails_says_why_leaves_nothing_and_is_done_again(aws: StandIn) -> None:
+    aws.cloudformation.breaks("Repository", "You have reached the limit of repositories")
+    with pytest.raises(Failed) as failed:
+        _bootstrap()
+    assert "Repository (AWS::ECR::Repository) failed. You have reached the limit of repositories" in str(failed.value)
+    assert "ROLLBACK_COMPLETE" in str(failed.value)
+    assert _clients().s3.list_buckets()["Buckets"] == []
+    assert _bootstrap().outcome == "created"
+    assert _made() == WHOLE
+
+
+def test_update_that_fails_says_why_and_leaves_what_was(aws: StandIn) -> None:
+    _bootstrap()
+    aws.cloudformation.breaks("MemoryAlarm", "no such metric")
+    project = replace(PROJECT, alarms=Alarms(memory_percent=70, errors_5xx=9))
+    with pytest.raises(Failed, match=r"MemoryAlarm .* failed. no such metric. It is UPDATE_ROLLBACK_COMPLETE"):
+        _bootstrap(project)
+    alarms = {one["AlarmName"]: one["Threshold"] for one in _clients().cloudwatch.describe_alarms()["MetricAlarms"]}
+    assert (alarms[PROJECT.alarm_names["memory"]], alarms[PROJECT.alarm_names["5xx"]]) == (90, 1)
+    assert _bootstrap(project).outcome == "updated"
+
+
+def test_bucket_of_somebody_else_is_refused_before_anything_is_made(aws: StandIn) -> None:
+    aws.fail("HeadBucket", how="denied")
+    with pytest.raises(Failed, match=r"of another account.*nothing was\s+made"):
+        _bootstrap()
+    assert {operation for _, operation in aws.calls} == {"HeadBucket"}
+
+
+def _file(folder: Path, account: str = ACCOUNT, region: str = REGION) -> Path:
+    file = folder / "medley.toml"
+    file.write_text(f'name = "shop"\nregion = "{region}"\naccount = "{account}"\n')
+    return file
+
+
+def _medley(*words: str, answer: str = "") -> subprocess.CompletedProcess[str]:
+    return subprocess.run([*MEDLEY, *words], input=answer, capture_output=True, text=True, check=False, timeout=60)
+
+
+@pytest.mark.parametrize("wrong", [{"account": "999999999999"}, {"region": "xx-nowhere-1"}])
+def test_wrong_account_or_region_is_refused_before_anything_is_made(
+    aws: StandIn, tmp_path: Path, wrong: dict[str, str]
+) -> None:
+    done = _medley("bootstrap", "--project", str(_file(tmp_path, **wrong)))
+    assert done.returncode in (1, 3)
+    assert next(iter(wrong.values())) in done.stderr
+    assert "Traceback" not in done.stderr
+    assert not {service for service, _ in aws.calls} - {"sts"}
+
+
+# Whatever fails once
+
+
+def test_every_call_may_fail_once_and_running_again_finishes(aws: StandIn) -> None:
+    clients = _clients()
+    seen = set()
+    for case in each_fails_once(aws, lambda: None, lambda: _bootstrap(clients=clients)):
+        _bootstrap(clients=clients)
+        assert _made(clients=clients) == WHOLE, case
+        assert _bootstrap(clients=clients).outcome == "unchanged", case
+        seen.add(case.operation)
+    assert seen >= {"HeadBucket", "DescribeStacks", "CreateStack", "PutObject", "UpdateStack", "DescribeStackEvents"}
+
+
+# The function's code
+
+
+def test_code_of_a_module_is_all_of_ours_that_it_can_import_and_its_bytes_do_not_change() -> None:
+    code = function_code.code("pipeline.bootstrap")
+    assert {"pipeline", "pipeline.clients", "pipeline.stack", "pipeline.failed"} < set(code.modules)
+    assert "pipeline.cli" not in code.modules
+    names = zipfile.ZipFile(BytesIO(code.zipped)).namelist()
+    assert "pipeline/clients.py" in names
+    assert code.sha256 == function_code.code("pipeline.bootstrap").sha256
+
+
+def test_function_runs_on_what_lambda_has() -> None:
+    for name, path in function_code.code().modules.items():
+        strangers = {one.partition(".")[0] for one in imported(path)} - {*function_code.OURS, *function_code.RUNTIME}
+        assert not strangers, (name, strangers)
+
+
+def test_function_is_imported_from_its_zip_alone(tmp_path: Path) -> None:
+    code = function_code.code()
+    assert function_code.ENTRY in code.modules
+    (tmp_path / "code.zip").write_bytes(code.zipped)
+    see = f"import sys; sys.path.insert(0, 'code.zip'); import {function_code.ENTRY} as module; print(module.__file__)"
+    done = subprocess.run([sys.executable, "-P", "-c", see], cwd=tmp_path, capture_output=True, text=True, check=True)
+    assert "code.zip" in done.stdout
+
+
+# The template
+
+
+def test_template_has_no_faults_that_cfn_lint_finds() -> None:
+    done = subprocess.run(
+        [str(Path(sys.executable).with_name("cfn-lint")), str(TEMPLATE)], capture_output=True, text=True, check=False
+    )
+    assert done.returncode == 0, done.stdout
+
+
+def test_rows_that_trainings_read_elsewhere_are_named_to_the_stack() -> None:
+    channels = {"train": "s3://rows/churn/train/", "test": f"s3://{PROJECT.bucket}/medley/data/test", "validation": "v"}
+    model = Training("churn", "xgboost", "xgboost.XGBClassifier", channels=channels)
+    told = parameters(replace(PROJECT, models=(model,)))
+    assert told["DataObjects"] == "arn:aws:s3:::rows/churn/train*"
+    assert told["DataBuckets"] == "arn:aws:s3:::rows"
