@@ -5,7 +5,6 @@ import json
 import subprocess
 import sys
 import zipfile
-from collections.abc import Iterator
 from dataclasses import replace
 from io import BytesIO
 from pathlib import Path
@@ -27,14 +26,6 @@ from tests.pipeline.once import each_fails_once
 PROJECT = Project("shop", REGION, account=ACCOUNT)
 CODE = Code({"pipeline.failed": Path(module.__file__).with_name("failed.py")})
 MEDLEY = [sys.executable, "-c", "from pipeline.cli import main; main()"]
-
-
-@pytest.fixture
-def aws(monkeypatch: pytest.MonkeyPatch) -> Iterator[StandIn]:
-    with StandIn() as aws:
-        for name, value in aws.environ.items():
-            monkeypatch.setenv(name, value)
-        yield aws
 
 
 def _clients(project: Project = PROJECT) -> Clients:
