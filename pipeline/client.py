@@ -21,6 +21,7 @@ from pipeline.invoking import Invoked, InvokeFailed, Limits, invoke, runtime
 from pipeline.project import Project
 from pipeline.published import SUFFIX
 
+_NO_ALIASES = "Where it is an alias: those are known where a medley.toml is."
 _ALIAS_SECONDS = 30.0  # for so long an alias is believed to stand where it stood
 
 
@@ -78,6 +79,8 @@ class Client:
         try:
             return self._once(target, request)
         except InvokeFailed as failed:
+            if failed.reason == "ValidationError" and self._project is None and not target.endswith(SUFFIX):
+                raise InvokeFailed(f"{failed} {_NO_ALIASES}", failed.code, failed.reason) from failed
             if not believed or failed.reason != "ValidationError":
                 raise
             self._believed.pop(model, None)  # what it stood for may have been retired since: nothing was computed

@@ -12,6 +12,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 import typer
 from rich.console import Console
 
+from pipeline.failed import Failed
 from pipeline.options import EndpointUrl, Json, ProjectFile, failures, opened, print_json, print_table, say
 from pipeline.terminal import plain
 
@@ -117,6 +118,11 @@ def retire(
         project, clients = opened(project_file, endpoint_url)
         plans = [plan(project, clients, one, keep) for one in what]
         targets = [target for one in plans for target in one.targets]
+        for one in plans:
+            if one.missing:
+                say(one.missing, style="yellow")
+        if all(one.missing for one in plans):
+            raise Failed("Nothing was retired.")
         if targets and not yes:
             say("\n".join([f"These {len(targets)} are deleted from {project.model_data_url}:", *targets]))
             typer.confirm("Delete them?", abort=True, err=True)

@@ -34,6 +34,10 @@ _LONGEST = 1024  # of a TargetModel in characters, of a key in bytes
 _SHA256 = "sha256"  # the object's metadata
 
 
+class NotThere(Failed):
+    """Nothing is published under that TargetModel."""
+
+
 @dataclass(frozen=True)
 class Version:
     """One published artifact. What was put under the prefix by other hands has no name, and no hash."""
@@ -97,7 +101,7 @@ class Store:
                         yield version
 
     def get(self, target_model: str) -> Version:
-        """One version, with its whole hash. Raises Failed where it is not there."""
+        """One version, with its whole hash. Raises NotThere, Failed."""
         with asking(f"look for {target_model}"):
             try:
                 head = self._head(target_model)
@@ -105,7 +109,7 @@ class Store:
                 if status(error) != 404:
                     raise
                 where = self.project.model_data_url
-                raise Failed(f"There is no {target_model} in {where}: see `medley models --remote`.") from error
+                raise NotThere(f"There is no {target_model} in {where}: see `medley models --remote`.") from error
         version = self._version(self._key(target_model), head["ContentLength"], head["LastModified"])
         return replace(version, sha256=head["Metadata"].get(_SHA256, ""))
 

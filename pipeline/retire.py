@@ -9,15 +9,17 @@ from pipeline.aliases import Aliases
 from pipeline.clients import Clients
 from pipeline.failed import WORDS, Failed
 from pipeline.project import Project
-from pipeline.published import SUFFIX, Store, Version, checked_name
+from pipeline.published import SUFFIX, NotThere, Store, Version, checked_name
 
 
 @dataclass(frozen=True)
 class Plan:
-    """The alias goes before what it stands for, so that it never stands for nothing."""
+    """The alias goes before what it stands for, so that it never stands for nothing. missing: says what is not there:
+    gone already, where a command broke off."""
 
     alias: str | None
     targets: tuple[str, ...]
+    missing: str = ""
 
 
 def plan(project: Project, clients: Clients, what: str, keep: int | None) -> Plan:
@@ -40,7 +42,10 @@ def retire(project: Project, clients: Clients, plan: Plan) -> None:
 
 
 def _of_target(project: Project, clients: Clients, target: str) -> Plan:
-    Store(project, clients).get(target)
+    try:
+        Store(project, clients).get(target)
+    except NotThere as missing:
+        return Plan(None, (), str(missing))
     for alias in Aliases(project, clients).all():
         if alias.current.target_model == target:
             raise Failed(f"{alias.name} stands for {target}: move it first (`medley alias {alias.name} --back`).")

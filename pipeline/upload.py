@@ -12,7 +12,9 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from pipeline.clients import Clients
+from botocore.exceptions import ClientError
+
+from pipeline.clients import Clients, code
 from pipeline.failed import Failed
 
 if TYPE_CHECKING:
@@ -54,12 +56,26 @@ class Upload:
             whole.update(chunk)
             parts.append(self._part(key, upload_id, number, chunk, there.get(number)))
         if whole.hexdigest() != sha256:
-            self.clients.s3.abort_multipart_upload(Bucket=self.bucket, Key=key, UploadId=upload_id)
+            self._abort(key, upload_id)
             raise Failed(f"{archive} changed while it was uploaded: nothing was published. Publish it again.")
-        self.clients.s3.complete_multipart_upload(
-            Bucket=self.bucket, Key=key, UploadId=upload_id, MultipartUpload={"Parts": parts}, IfNoneMatch="*"
-        )
+        self._complete(key, upload_id, parts)
         return key
+
+    def _complete(self, key: str, upload_id: str, parts: "list[CompletedPartTypeDef]") -> None:
+        try:
+            self.clients.s3.complete_multipart_upload(
+                Bucket=self.bucket, Key=key, UploadId=upload_id, MultipartUpload={"Parts": parts}, IfNoneMatch="*"
+            )
+        except ClientError as error:
+            if code(error) == "PreconditionFailed":  # the key is taken: the next try is to take another
+                self._abort(key, upload_id)
+            raise
+
+    def _abort(self, key: str, upload_id: str) -> None:
+        try:
+            self.clients.s3.abort_multipart_upload(Bucket=self.bucket, Key=key, UploadId=upload_id)
+        except ClientError:
+            pass  # it has ended already, or the bucket's lifecycle ends it
 
     def _broken_off(self, key: str) -> tuple[str, str] | None:
         """The newest upload of the same name and hash that was begun and not ended."""

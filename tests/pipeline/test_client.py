@@ -143,6 +143,14 @@ def test_a_token_is_carried_and_no_keys_are_needed(monkeypatch: pytest.MonkeyPat
     assert runtime.headers[0]["x-amzn-sagemaker-custom-attributes"] == "a=b"
 
 
+def test_an_alias_where_no_project_is_known_is_told_to_be_one(pauses: Pauses) -> None:
+    with Runtime(Answer(400, {"Message": "No such model."}, "ValidationError")) as runtime:
+        with pytest.raises(InvokeFailed, match=r"No such model\. Where it is an alias: .*medley\.toml"):
+            pauses.client(runtime.url).invoke("churn", b"1")
+        with pytest.raises(InvokeFailed, match=r"No such model\.$"):
+            pauses.client(runtime.url).invoke(MODEL, b"1")
+
+
 # With a project: aliases, and the local endpoint that serves what was published
 
 

@@ -281,6 +281,23 @@ def _begun(store: Store) -> list[Any]:
     return found
 
 
+def test_what_came_under_the_key_meanwhile_is_never_written_over(
+    in_parts: Store, make: Make, aws: StandIn, tmp_path: Path
+) -> None:
+    archive = make(1, padding=PART + 1)
+    aws.fail("CompleteMultipartUpload")
+    with pytest.raises(Failed):
+        in_parts.put("churn", archive)
+    [begun] = _begun(in_parts)
+    in_parts.clients.s3.put_object(Bucket=in_parts.project.bucket, Key=begun["Key"], Body=b"theirs")
+    with pytest.raises(Failed, match="Another upload of churn is under way") as told:
+        in_parts.put("churn", archive)
+    assert told.value.code == AGAIN
+    target = begun["Key"].removeprefix(in_parts.project.models_prefix)
+    assert _bytes(in_parts, target) == b"theirs"
+    assert not _begun(in_parts)
+
+
 # An answer that was lost, and a call that boto3 has sent twice
 
 
@@ -412,6 +429,7 @@ def test_what_an_alias_stands_for_is_not_retired(store: Store, make: Make) -> No
     retire(project, clients, kept)
     retire(project, clients, kept)  # again, where it broke off
     assert [version.target_model for version in store.versions()] == sorted([first, third])
+    assert plan(project, clients, second, None).targets == ()  # gone already: nobody is stopped by that
     with pytest.raises(Failed, match="champion stands for"):
         plan(project, clients, "churn", 0)
 
@@ -484,6 +502,8 @@ def test_commands_publish_list_move_and_retire(store: Store, make: Make, medley:
     assert medley("retire", target, answer="n\n").returncode == 1
     assert medley("retire", target, "--yes", "--json").json == {"retired": [target]}
     assert [version.target_model for version in store.versions()] == [model["target_model"]]
+    gone = medley("retire", target, "--yes")
+    assert (gone.returncode, f"There is no {target}" in gone.stderr) == (1, True)
     assert medley("retire", "team/modèle").returncode == 2
     assert medley("alias", "team/modèle", "--delete").returncode == 0
     assert "no alias yet" in medley("alias").stderr
