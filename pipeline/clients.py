@@ -11,7 +11,7 @@ import os
 from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass, replace
-from functools import cached_property
+from functools import cache, cached_property
 from typing import TYPE_CHECKING, Any
 
 import boto3
@@ -142,8 +142,7 @@ class Clients:
         return replace(project, account=self.check_account())
 
     def _check_region(self) -> None:
-        known = boto3.Session().get_available_regions("sagemaker", Project("", self.region).partition)
-        if self.region not in known:
+        if self.region not in _regions(Project("", self.region).partition):
             raise Failed(
                 f"{self.region} is no region that boto3 knows SageMaker in: nothing was done. "
                 f"Mend `region` in medley.toml; for a region newer than boto3, update boto3."
@@ -172,6 +171,12 @@ class Clients:
             config = config.merge(Config(s3={"addressing_style": "path"}))  # no DNS has names for its buckets
         with asking(f"be asked for {service}"):
             return boto3.client(service, region_name=region or self.region, endpoint_url=url, config=config)
+
+
+@cache
+def _regions(partition: str) -> frozenset[str]:
+    """Where SageMaker is, as far as boto3 knows. It reads all of the service's model for that: once is enough."""
+    return frozenset(boto3.Session().get_available_regions("sagemaker", partition))
 
 
 def _variable(service: str) -> str:

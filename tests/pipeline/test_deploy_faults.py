@@ -1,6 +1,6 @@
 """Every call of a deploy fails once, in every way, before it is carried out and after: deploying again finishes."""
 
-from collections.abc import Callable
+import contextlib
 from dataclasses import replace
 
 import pytest
@@ -8,10 +8,11 @@ import pytest
 from pipeline import deploy_state
 from pipeline.clients import Clients
 from pipeline.deploy import carry_out, planned, planned_rollback
+from pipeline.deploy_plan import KEPT
 from pipeline.deploy_steps import RolledBack
 from pipeline.failed import Failed
 from tests.aws.server import StandIn
-from tests.pipeline.account import AT_ONCE, PROJECT, bootstrapped, built, deployed, serves
+from tests.pipeline.account import AT_ONCE, PROJECT, bootstrapped, built, deployed, names, serves
 
 _FIRST, _SECOND = (f"sha256:{number:064x}" for number in (1, 2))
 # What is throttled or denied is not carried out; of a 500 and of a connection that ends nobody knows.
@@ -72,25 +73,24 @@ def _started_over(aws: StandIn, clients: Clients) -> None:
         clients.sagemaker.delete_model(ModelName=model["ModelName"])
 
 
-@pytest.mark.parametrize("how", ["throttle", "denied", "500", "timeout"])
-def test_whatever_cannot_be_looked_at_nothing_is_made(aws: StandIn, clients: Clients, how: str) -> None:
+def test_whatever_cannot_be_looked_at_nothing_is_made(aws: StandIn, clients: Clients) -> None:
     for number in range(2, 7):  # so many that others' endpoints are looked at as well
         deployed(clients)
         built(clients, number)
     before = len(aws.calls)
     looks = {operation for _, operation in aws.calls[:before] if operation.startswith(_READS)}
     assert len(looks) >= 10
-    for operation in looks - {"ListEndpoints"}:
-        aws.fail(operation, how=how)
-        with pytest.raises(Failed) as failure:
-            deployed(clients)
-        assert str(failure.value).endswith((".", "?"))
+    for how in ("throttle", "denied", "500", "timeout"):
+        for operation in looks - {"ListEndpoints"}:
+            aws.fail(operation, how=how)
+            with pytest.raises(Failed) as failure:
+                planned(PROJECT, clients)
+            assert str(failure.value).endswith((".", "?"))
+        aws.fail("ListEndpoints", how=how)
+        steps = names(planned(PROJECT, clients))
+        assert not [name for name in steps if name.startswith("delete")], "nothing goes that may be in use"
     assert _made(aws, before) == []
-    aws.fail("ListEndpoints", how=how)
-    deployed(clients)
-    assert not [name for name in _made(aws, before) if name.startswith("Delete")], "nothing goes that may be in use"
-    deployed(clients)
-    assert [name for name in _made(aws, before) if name.startswith("Delete")]
+    assert names(planned(PROJECT, clients))[-2:] == ["delete endpoint config", "delete model"]
 
 
 @pytest.mark.parametrize(("how", "done"), _WAYS)
@@ -130,59 +130,47 @@ def _forget_second(clients: Clients) -> None:
             clients.sagemaker.delete_endpoint_config(EndpointConfigName=name)
 
 
-def _too_many(aws: StandIn, clients: Clients) -> None:
-    """A config, and a model, more than are kept."""
-    for number in range(2, 7):
-        built(clients, number)
-        if number < 6:
-            deployed(clients)
-
-
-def _another_instance_type(aws: StandIn, clients: Clients) -> None:
-    """What was rolled out had another one."""
-    endpoint = replace(PROJECT.endpoint, instance_type="ml.c5.xlarge")
-    deployed(clients, replace(PROJECT, endpoint=endpoint))
-
-
-def _failed_endpoint(aws: StandIn, clients: Clients) -> None:
-    _started_over(aws, clients)
-    aws.sagemaker.goes("shop", "Failed", reason="no instance")
-    with pytest.raises(RolledBack):
+def _finished(clients: Clients) -> None:
+    """By this deploy or the next."""
+    with contextlib.suppress(Failed):
         deployed(clients)
-
-
-@pytest.mark.parametrize(("how", "done"), _WAYS[1::2])
-@pytest.mark.parametrize(
-    ("prepare", "operations"),
-    [
-        (_too_many, ["DeleteEndpointConfig", "DeleteModel"]),
-        (_another_instance_type, ["DeregisterScalableTarget"]),
-        (_failed_endpoint, ["DeleteEndpoint"]),
-    ],
-)
-def test_what_is_removed_on_the_way_is_removed_once(
-    aws: StandIn,
-    clients: Clients,
-    prepare: Callable[[StandIn, Clients], None],
-    operations: list[str],
-    how: str,
-    done: bool,
-) -> None:
     deployed(clients)
-    prepare(aws, clients)
-    for operation in operations:
-        aws.fail(operation, how=how, done=done)
-        try:
-            deployed(clients)
-        except Failed as error:
-            said = str(error)
-        else:
-            said = ""
-        if said:
-            deployed(clients)
     assert planned(PROJECT, clients).steps == ()
     assert deploy_state.target(clients, "shop") == (1, 4)
     assert deploy_state.describe(clients, "shop").status == "InService"
+
+
+def test_what_nothing_uses_goes_once_whatever_fails(aws: StandIn, clients: Clients) -> None:
+    for number in range(2, 2 + KEPT):
+        deployed(clients)
+        built(clients, number)
+    for place, (how, done) in enumerate(_WAYS):
+        fault = aws.fail(("DeleteEndpointConfig", "DeleteModel")[place % 2], how=how, done=done)
+        built(clients, 20 + place)
+        _finished(clients)
+        assert fault.calls
+        assert len(clients.sagemaker.list_models()["Models"]) == KEPT
+        assert len(clients.sagemaker.list_endpoint_configs()["EndpointConfigs"]) == KEPT
+
+
+def test_scaling_is_there_after_another_instance_type_whatever_fails(aws: StandIn, clients: Clients) -> None:
+    other = replace(PROJECT, endpoint=replace(PROJECT.endpoint, instance_type="ml.c5.xlarge"))
+    for how, done in _WAYS:
+        deployed(clients, other)
+        fault = aws.fail("DeregisterScalableTarget", how=how, done=done)
+        _finished(clients)
+        assert fault.calls
+
+
+def test_failed_endpoint_is_made_anew_whatever_fails(aws: StandIn, clients: Clients) -> None:
+    for how, done in _WAYS:
+        aws.sagemaker.goes("shop", "Failed", reason="no instance")
+        with pytest.raises(RolledBack):
+            deployed(clients)
+        fault = aws.fail("DeleteEndpoint", how=how, done=done)
+        _finished(clients)
+        assert fault.calls
+        _started_over(aws, clients)
 
 
 class Interrupted(Exception):
