@@ -12,6 +12,7 @@ boto3 alone.
 
 import json
 from collections.abc import Callable, Mapping
+from contextlib import closing
 from dataclasses import asdict, dataclass, replace
 from typing import Any
 
@@ -103,11 +104,11 @@ def deploy(event: Mapping[str, Any], clients: Clients, begins: Begin) -> dict[st
     }
 
 
-def begin(project: Project, clients: Clients, image: str) -> Mapping[str, Any]:
-    """As `medley deploy` would, up to the first wait."""
+def begin(project: Project, clients: Clients, image: str, say: Callable[[str], None] = print) -> Mapping[str, Any]:
+    """As `medley deploy` would, up to the first wait. say: of each step, which the function's log shows."""
     from pipeline import deploy as deploys  # which judging does without
 
-    return deploys.begin(project, clients, print, image)
+    return deploys.begin(project, clients, say, image)
 
 
 def _sentence(placed: list[gather.Placed], moved: list[bool], begun: Mapping[str, Any]) -> str:
@@ -124,7 +125,8 @@ def _json(clients: Clients, model: Trained, file: str) -> Any:
     bucket, key = gather.parts(f"{model.evaluation}/{file}")
     with asking(f"read the evaluation of {model.name}"):
         try:
-            return json.loads(clients.s3.get_object(Bucket=bucket, Key=key)["Body"].read())
+            with closing(clients.s3.get_object(Bucket=bucket, Key=key)["Body"]) as body:
+                return json.loads(body.read())
         except ClientError as error:
             if code(error) == "NoSuchKey":
                 return None

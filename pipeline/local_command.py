@@ -8,6 +8,7 @@ from pathlib import Path
 from typing import Any
 
 from pipeline import overrides, pipeline_data, project_file
+from pipeline.clients import Clients
 from pipeline.definition import DEPLOY, render
 from pipeline.definition_check import notes
 from pipeline.failed import DONE, REFUSED, Failed
@@ -15,7 +16,7 @@ from pipeline.graph import Seen, draw
 from pipeline.local_run import EXECUTING, FAILED, SUCCEEDED, Done, Run
 from pipeline.local_world import World
 from pipeline.options import print_json, say
-from pipeline.pipeline_remote import checked, lasting
+from pipeline.pipeline_remote import checked, ensure_group, lasting
 from pipeline.project import Project
 
 _ACCOUNT = "000000000000"  # of this machine
@@ -39,11 +40,13 @@ class Where:
 def run(where: Where, words: Sequence[str], keep: bool, as_json: bool) -> int:
     """The exit code. Raises Failed where it cannot begin."""
     file = where.project or project_file.find()
-    project = _local(project_file.read(file))
+    project = _known(project_file.read(file), where.url)
     definition = checked(render(project, where.image or _HERE))
     folder = (where.folder or file.parent / ".medley").resolve()
     with World(project, folder, where.image, where.engine, where.url, where.port) as world:
         given = overrides.read(words)
+        if where.url:
+            ensure_group(project, world.clients)
         data = where.data or file.parent / "data"
         if where.data or data.is_dir():
             place = pipeline_data.upload(project, world.clients, data)
@@ -57,11 +60,11 @@ def run(where: Where, words: Sequence[str], keep: bool, as_json: bool) -> int:
         return REFUSED if run.failed else DONE
 
 
-def _local(project: Project) -> Project:
-    """With an account of nobody's, where none is said: names need one."""
+def _known(project: Project, url: str | None) -> Project:
+    """With an account: that of what stands for AWS, else nobody's, since names need one. Raises Failed."""
     if not project.models:
         raise Failed("medley.toml has no [[model]], so there is nothing to train: add one (docs/pipeline.md).")
-    return replace(project, account=project.account or _ACCOUNT)
+    return Clients.of(project, url).resolve(project) if url else replace(project, account=project.account or _ACCOUNT)
 
 
 def _watch(done: Done) -> None:

@@ -13,6 +13,7 @@ import secrets
 import time
 from collections.abc import Callable, Iterator, Mapping
 from concurrent.futures import FIRST_COMPLETED, Future, ThreadPoolExecutor, wait
+from contextlib import closing
 from dataclasses import dataclass, replace
 from datetime import UTC, datetime
 from typing import Any
@@ -191,7 +192,8 @@ class Run:
         outputs = self._results[name]["ProcessingOutputConfig"]["Outputs"]
         output = next(one["S3Output"]["S3Uri"] for one in outputs if one["OutputName"] == place["OutputName"])
         bucket, key = gather.parts(f"{output}/{place['FilePath']}")
-        said = json.loads(self._world.clients.s3.get_object(Bucket=bucket, Key=key)["Body"].read())
+        with closing(self._world.clients.s3.get_object(Bucket=bucket, Key=key)["Body"]) as body:
+            said = json.loads(body.read())
         return looked_up(said, parts(path), f"{file} {path}")
 
 

@@ -83,7 +83,7 @@ class World:
         if self.url:
             from pipeline.lambda_deploy import begin
 
-            begun = begin(project, clients, image)
+            begun = begin(project, clients, image, lambda _: None)
         if self._serve(project.endpoint.name) and not self.url:
             steps = [{"step": "start the local endpoint"}, {"step": "wait until in service"}]
             begun = {"config": _CONFIG, "steps": steps, "left": ["wait until in service"]}

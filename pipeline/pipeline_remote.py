@@ -47,7 +47,7 @@ def checked(definition: Mapping[str, Any]) -> Mapping[str, Any]:
 def upsert(project: Project, clients: Clients, definition: Mapping[str, Any], parallel: int) -> str:
     """What was done: created, updated, or unchanged."""
     text = json.dumps(checked(definition), ensure_ascii=False)
-    _ensure_group(project, clients)
+    ensure_group(project, clients)
     wanted: dict[str, Any] = {
         "PipelineName": project.pipeline_name,
         "PipelineDefinition": text,
@@ -70,7 +70,7 @@ def _is_same(there: Mapping[str, Any], wanted: Mapping[str, Any]) -> bool:
     return same and json.loads(there["PipelineDefinition"]) == json.loads(wanted["PipelineDefinition"])
 
 
-def _ensure_group(project: Project, clients: Clients) -> None:
+def ensure_group(project: Project, clients: Clients) -> None:
     name = project.model_package_group
     with asking(f"make the model package group {name}"):
         try:
