@@ -16,7 +16,7 @@ from tests.pipeline.account import PROJECT
 from tests.pipeline.answering import Answer, Answering
 
 
-def _product(usage: str, price: str = "0.1280000000") -> str:
+def product(usage: str, price: str = "0.1280000000") -> str:
     """As the Pricing API writes one: JSON in a string."""
     dimension = {"unit": "Hrs", "pricePerUnit": {"USD": price}}
     terms = {"OnDemand": {"SKU.TERM": {"priceDimensions": {"SKU.TERM.RATE": dimension}}}}
@@ -26,7 +26,7 @@ def _product(usage: str, price: str = "0.1280000000") -> str:
 
 @pytest.fixture
 def products() -> list[str]:
-    return [_product("EUW1-Host:ml.m5.large"), _product("EUW1-Train:ml.m5.large", "0.9"), _product("EUW1-Notebk:x")]
+    return [product("EUW1-Host:ml.m5.large"), product("EUW1-Train:ml.m5.large", "0.9"), product("EUW1-Notebk:x")]
 
 
 @pytest.fixture
@@ -76,7 +76,7 @@ def test_price_of_hosting_is_asked_of_aws(clients: Clients, pricing: Answering) 
     assert asked == {"regionCode": REGION, "instanceName": "ml.m5.large", "productFamily": "ML Instance"}
 
 
-@pytest.mark.parametrize("more", [[], [_product("EUW1-Host:ml.m5.large", "0.2"), _product("EUW1-Host:ml.m5.large")]])
+@pytest.mark.parametrize("more", [[], [product("EUW1-Host:ml.m5.large", "0.2"), product("EUW1-Host:ml.m5.large")]])
 def test_no_price_or_two_are_no_price(
     clients: Clients, pricing: Answering, products: list[str], more: list[str]
 ) -> None:
