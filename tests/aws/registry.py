@@ -12,6 +12,7 @@ import http.client
 import json
 import shutil
 import subprocess
+import threading
 from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any, Self
@@ -53,6 +54,7 @@ class Registry:
     def __init__(self, folder: Path) -> None:
         self.host = f"127.0.0.1:{free_port()}"
         self._folder = folder
+        self._learns = threading.Lock()
 
     def __enter__(self) -> Self:
         passwords, config = self._folder / "htpasswd", self._folder / "registry.yml"
@@ -101,11 +103,7 @@ class Registry:
         """A call of ECR that first learns what has been pushed."""
 
         def asked(backend: ECRBackend, repository_name: str, *words: Any, **more: Any) -> Any:
-            if repository_name in backend.repositories:
-                known = _tags(backend, repository_name)
-                for tag, digest, manifest in self.images(repository_name):
-                    if tag not in known:
-                        backend.put_image(repository_name, manifest, tag, digest=digest)
+            self._learn(backend, repository_name)
             return read(backend, repository_name, *words, **more)
 
         return asked
@@ -114,16 +112,28 @@ class Registry:
         """A call of ECR that deletes, here too."""
 
         def asked(backend: ECRBackend, repository_name: str, *words: Any, **more: Any) -> Any:
-            self._learning(_tags)(backend, repository_name)
+            self._learn(backend, repository_name)
             before = _tags(backend, repository_name)
             told = delete(backend, repository_name, *words, **more)
             gone = before - _tags(backend, repository_name)
-            for tag, digest, _ in list(self.images(repository_name)):
+            for tag, digest, _ in list(self.images(repository_name)) if gone else []:
                 if tag in gone:
                     self._ask("DELETE", f"/v2/{repository_name}/manifests/{digest}")
             return told
 
         return asked
+
+    def _learn(self, backend: ECRBackend, repository: str) -> None:
+        """moto's own put_image asks ECR in turn: that is not to learn again."""
+        if repository not in backend.repositories or self._learns.acquire(blocking=False) is False:
+            return
+        try:
+            known = _tags(backend, repository)
+            for tag, digest, manifest in self.images(repository):
+                if tag not in known:
+                    backend.put_image(repository, manifest, tag, digest=digest)
+        finally:
+            self._learns.release()
 
     def _answers(self) -> bool:
         assert self._process.poll() is None, (self._folder / "log").read_text()
