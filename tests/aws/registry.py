@@ -15,7 +15,7 @@ import subprocess
 import threading
 from collections.abc import Callable, Iterator
 from pathlib import Path
-from typing import Any, Self
+from typing import Any, NamedTuple, Self
 
 from moto.ecr.models import ECRBackend, Repository
 
@@ -25,7 +25,7 @@ NEEDS = "docker-registry"
 ACCOUNT = "123456789012"  # moto's
 _LOGIN = ("AWS", f"{ACCOUNT}-auth-token")  # what moto's get_authorization_token hands out, and its bcrypt
 _HTPASSWD = "AWS:$2y$04$gmwjSWk4Fq9RaJRYva77Nu9pnolHBApknzhsE8oroTPgwC9N4/2va\n"
-_KIND = "application/vnd.docker.distribution.manifest.v2+json"
+_KINDS = "application/vnd.docker.distribution.manifest.v2+json, application/vnd.oci.image.manifest.v1+json"
 _READS = ("describe_images", "list_images", "batch_get_image")
 _DELETES = ("batch_delete_image", "delete_repository")
 DOCKER = Path(__file__).parent / "podman"  # the folder of a docker
@@ -46,6 +46,15 @@ def is_here() -> bool:
 def lent(engine: str, folder: Path) -> dict[str, str]:
     """What that docker needs; who is logged in is in `folder`."""
     return {"STAND_IN_ENGINE": engine, "STAND_IN_LOGIN": str(folder)}
+
+
+class Kept(NamedTuple):
+    """A pushed image, by one of its tags."""
+
+    tag: str
+    digest: str
+    manifest: str
+    kind: str
 
 
 class Registry:
@@ -74,12 +83,12 @@ class Registry:
         self._process.terminate()
         self._process.wait(30)
 
-    def images(self, repository: str) -> Iterator[tuple[str, str, str]]:
-        """Tag, digest and manifest of each tag."""
-        for tag in self._ask("GET", f"/v2/{repository}/tags/list")[1].get("tags") or []:
-            status, manifest, digest = self._manifest(repository, tag)
-            if status == 200:
-                yield tag, digest, manifest
+    def images(self, repository: str) -> Iterator[Kept]:
+        """One for each tag."""
+        for tag in self._ask("GET", f"/v2/{repository}/tags/list").get("tags") or []:
+            status, headers, body = self._call("GET", f"/v2/{repository}/manifests/{tag}")
+            if status == 200:  # a tag whose manifest was deleted is still listed
+                yield Kept(tag, headers["Docker-Content-Digest"], body, headers["Content-Type"])
 
     def _plug(self) -> None:
         self._theirs: list[tuple[type, str, Callable[..., Any]]] = [
@@ -116,9 +125,9 @@ class Registry:
             before = _tags(backend, repository_name)
             told = delete(backend, repository_name, *words, **more)
             gone = before - _tags(backend, repository_name)
-            for tag, digest, _ in list(self.images(repository_name)) if gone else []:
-                if tag in gone:
-                    self._ask("DELETE", f"/v2/{repository_name}/manifests/{digest}")
+            for image in list(self.images(repository_name)) if gone else []:
+                if image.tag in gone:
+                    self._call("DELETE", f"/v2/{repository_name}/manifests/{image.digest}")
             return told
 
         return asked
@@ -129,32 +138,27 @@ class Registry:
             return
         try:
             known = _tags(backend, repository)
-            for tag, digest, manifest in self.images(repository):
-                if tag not in known:
-                    backend.put_image(repository, manifest, tag, digest=digest)
+            for image in self.images(repository):
+                if image.tag not in known:
+                    backend.put_image(repository, image.manifest, image.tag, image.kind, image.digest)
         finally:
             self._learns.release()
 
     def _answers(self) -> bool:
         assert self._process.poll() is None, (self._folder / "log").read_text()
         try:
-            return self._ask("GET", "/v2/")[0] == 200
+            return self._call("GET", "/v2/")[0] == 200
         except OSError:
             return False
 
-    def _ask(self, method: str, path: str) -> tuple[int, Any]:
-        status, _, body = self._call(method, path)
-        return status, json.loads(body or "{}")
-
-    def _manifest(self, repository: str, tag: str) -> tuple[int, str, str]:
-        status, headers, body = self._call("GET", f"/v2/{repository}/manifests/{tag}")
-        return status, body, headers.get("Docker-Content-Digest", "")
+    def _ask(self, method: str, path: str) -> dict[str, Any]:
+        return dict(json.loads(self._call(method, path)[2]))
 
     def _call(self, method: str, path: str) -> tuple[int, http.client.HTTPMessage, str]:
         connection = http.client.HTTPConnection(self.host, timeout=30)
         login = base64.b64encode(":".join(_LOGIN).encode()).decode()
         try:
-            connection.request(method, path, headers={"Authorization": f"Basic {login}", "Accept": _KIND})
+            connection.request(method, path, headers={"Authorization": f"Basic {login}", "Accept": _KINDS})
             answer = connection.getresponse()
             return answer.status, answer.headers, answer.read().decode()
         finally:

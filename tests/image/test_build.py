@@ -60,8 +60,9 @@ def real(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Real]:
             clients = Clients.of(project, aws.url)
             by_hand(clients, project)
             yield Real(made, project, clients)
-            for tag, _, _ in made.images(project.repository):
-                engine.call("untag", f"{made.host}/{project.repository}:{tag}", check=False)  # the layers stay
+            for image in made.images(project.repository):
+                name = f"{made.host}/{project.repository}:{image.tag}"
+                engine.call("untag", name, name, check=False)  # the layers stay, for the next build
 
 
 def _watch(lines: list[str]) -> Watch:
