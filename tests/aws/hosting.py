@@ -87,6 +87,29 @@ class Hosting:
         else:
             self._fates[endpoint] = Fate(outcome, reason, looks)
 
+    def lingers(self, endpoint: str) -> None:
+        """The next DescribeEndpoint leaves it in the state that it is in."""
+        self._lives[endpoint].ahead.appendleft(self._known(endpoint).endpoint_status)
+
+    def breaks(self, endpoint: str, reason: str) -> None:
+        """The create or update that is under way ends badly: it fails, or is rolled back."""
+        life = self._lives[endpoint]
+        life.ahead, life.reason = deque(("RollingBack", "InService") if life.before else ("Failed",)), reason
+
+    def serving(self, endpoint: str) -> str | None:
+        """The config whose fleet has the traffic; None where nothing serves."""
+        life = self._lives.get(endpoint)
+        if life is None or self._known(endpoint).endpoint_status in ("Creating", "Failed", "Deleting"):
+            return None
+        return self._told_config(self._known(endpoint), life)
+
+    def wants(self, endpoint: str, config: str) -> bool:
+        """Has this config's fleet the traffic, or is it to have it?"""
+        life = self._lives.get(endpoint)
+        if life is None:
+            return False
+        return config == self._known(endpoint).endpoint_config_name or config == self.serving(endpoint)
+
     def deployment_config(self, endpoint: str) -> Mapping[str, Any] | None:
         """The DeploymentConfig of the endpoint's last UpdateEndpoint."""
         return self._lives[endpoint].last_deployment

@@ -48,6 +48,12 @@ def lent(engine: str, folder: Path) -> dict[str, str]:
     return {"STAND_IN_ENGINE": engine, "STAND_IN_LOGIN": str(folder)}
 
 
+def login(host: str) -> None:
+    """As the platform, which pulls what it is told to run; `lent` must be in the environment."""
+    command = [DOCKER / "docker", "login", "--username", _LOGIN[0], "--password-stdin", host]
+    subprocess.run(command, input=_LOGIN[1], text=True, capture_output=True, check=True)
+
+
 class Kept(NamedTuple):
     """A pushed image, by one of its tags."""
 

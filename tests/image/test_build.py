@@ -71,6 +71,7 @@ def _watch(lines: list[str]) -> Watch:
 
 def _runs(pushed: Pushed) -> dict[str, str]:
     """Pulled by its digest; the labels that it has."""
+    registry.login(pushed.uri.partition("/")[0])
     _docker("pull", pushed.uri)
     assert "python" in json.loads(_docker("run", "--rm", pushed.uri, "version"))
     return dict(json.loads(_docker("inspect", "--format={{json .Config.Labels}}", pushed.uri)))
