@@ -4,7 +4,7 @@ VENV := .venv
 BIN := $(VENV)/bin
 READY := $(VENV)/ready
 
-.PHONY: setup torch demo test check bench image test-image lock clean
+.PHONY: setup torch demo test check bench image test-image demo-deploy lock clean
 setup: $(READY)
 
 $(READY): requirements/build.lock requirements/dev.lock pyproject.toml
@@ -49,6 +49,11 @@ image:
 # The contract suite against containers of the image, on both fronts, and what only a container can show.
 test-image: setup
 	MEDLEY_TEST_IMAGE=$(IMAGE) ENGINE="$(ENGINE)" $(BIN)/python -m pytest --numprocesses 2 --dist loadgroup $(IMAGE_TESTS)
+
+# The whole way to AWS and back, on this machine: bootstrap, build, publish, deploy, invoke, roll out, roll back, destroy.
+# It needs ENGINE, and docker-registry (Debian has it).
+demo-deploy: setup
+	$(BIN)/python -m tests.aws.story --engine "$(ENGINE)"
 
 COMPILE = $(BIN)/uv pip compile --quiet --universal --fork-strategy fewest --python-version 3.11 --generate-hashes --no-annotate \
   --no-header --allow-unsafe

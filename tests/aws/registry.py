@@ -50,7 +50,7 @@ def lent(engine: str, folder: Path) -> dict[str, str]:
 
 def login(host: str) -> None:
     """As the platform, which pulls what it is told to run; `lent` must be in the environment."""
-    command = [DOCKER / "docker", "login", "--username", _LOGIN[0], "--password-stdin", host]
+    command = [str(DOCKER / "docker"), "login", "--username", _LOGIN[0], "--password-stdin", host]
     subprocess.run(command, input=_LOGIN[1], text=True, capture_output=True, check=True)
 
 
