@@ -65,9 +65,9 @@ def plan(
         make("model", removal.models, lambda names: each(sagemaker.delete_model, names, "ModelName")),
         make("registered model", removal.packages, lambda names: _remove_packages(clients, names)),
         make("image", removal.images, lambda digests: removal.remove_images(project, clients, digests)),
-        *_artifacts(project, clients, with_artifacts),
+        *(_artifacts(project, clients) if with_artifacts else ()),
         _stack(Stack(project.stack, clients, say, pause)),
-        *_bucket(project, clients, with_artifacts),
+        *(_bucket(project, clients) if with_artifacts else ()),
     ]
     kept = 0 if with_artifacts else len({key for key, _ in removal.objects(project, clients)})
     return Plan(tuple(step for step in steps if step), kept)
@@ -98,16 +98,20 @@ def _remove_packages(clients: Clients, names: list[str]) -> None:
     removal.remove_each(sagemaker.delete_model_package_group, [group], "ModelPackageGroupName")
 
 
-def _artifacts(project: Project, clients: Clients, wanted: bool) -> list[Removal]:
-    found = removal.objects(project, clients) if wanted else []
-    if not found:
-        return []
-    keys = tuple(sorted({key for key, _ in found}))
-    return [Removal(Found("object", keys), lambda: removal.remove_objects(project, clients, found))]
+def _artifacts(project: Project, clients: Clients) -> list[Removal]:
+    steps = []
+    for what, look, remove in (
+        ("object", removal.objects, removal.remove_objects),
+        ("unfinished upload", removal.uploads, removal.remove_uploads),
+    ):
+        if found := look(project, clients):
+            keys = tuple(sorted({key for key, _ in found}))
+            steps.append(Removal(Found(what, keys), partial(remove, project, clients, found)))
+    return steps
 
 
-def _bucket(project: Project, clients: Clients, wanted: bool) -> list[Removal]:
-    if not wanted or not removal.own_bucket(project, clients):
+def _bucket(project: Project, clients: Clients) -> list[Removal]:
+    if not removal.own_bucket(project, clients):
         return []
     return [Removal(Found("bucket", (project.bucket,)), lambda: removal.remove_bucket(project, clients))]
 

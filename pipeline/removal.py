@@ -100,20 +100,30 @@ def images(project: Project, clients: Clients) -> list[str]:
 
 def objects(project: Project, clients: Clients) -> list[tuple[str, str]]:
     """(key, version) of all below the prefix, those that were deleted too; of the whole bucket where it is ours."""
-    where = {"Bucket": project.bucket, "Prefix": "" if own_bucket(project, clients) else f"{project.prefix}/"}
+    pages = _pages(project, clients, "list_object_versions")
+    return [
+        (one["Key"], one["VersionId"])
+        for page in pages
+        for one in (*page.get("Versions", ()), *page.get("DeleteMarkers", ()))
+    ]
+
+
+def uploads(project: Project, clients: Clients) -> list[tuple[str, str]]:
+    """(key, id) of those that were broken off, and cost as much as objects."""
+    pages = _pages(project, clients, "list_multipart_uploads")
+    return [(one["Key"], one["UploadId"]) for page in pages for one in page.get("Uploads", ())]
+
+
+def _pages(project: Project, clients: Clients, operation: Any) -> list[Any]:
+    """None where there is no bucket."""
+    prefix = "" if own_bucket(project, clients) else f"{project.prefix}/"
     with asking(f"list what is in {project.bucket}"):
         try:
-            return [*_versions(clients, where)]
+            return [*clients.s3.get_paginator(operation).paginate(Bucket=project.bucket, Prefix=prefix)]
         except ClientError as error:
             if code(error) != "NoSuchBucket":
                 raise
             return []
-
-
-def _versions(clients: Clients, where: dict[str, str]) -> Iterator[tuple[str, str]]:
-    for page in clients.s3.get_paginator("list_object_versions").paginate(**where):  # type: ignore[arg-type]
-        for one in (*page.get("Versions", ()), *page.get("DeleteMarkers", ())):
-            yield one["Key"], one["VersionId"]
 
 
 def own_bucket(project: Project, clients: Clients) -> bool:
@@ -166,7 +176,6 @@ def remove_images(project: Project, clients: Clients, digests: Sequence[str]) ->
 
 
 def remove_objects(project: Project, clients: Clients, found: Sequence[tuple[str, str]]) -> None:
-    """And uploads that were broken off."""
     with asking(f"delete what is in {project.bucket}"):
         for some in _parts(found, _OBJECTS):
             keys: Any = [{"Key": key, "VersionId": version} for key, version in some]
@@ -175,16 +184,16 @@ def remove_objects(project: Project, clients: Clients, found: Sequence[tuple[str
             )
             if errors:
                 raise Failed(f"{errors[0].get('Key')} could not be deleted: {errors[0].get('Message')}")
-        if found:
-            _abort_uploads(project, clients)
 
 
-def _abort_uploads(project: Project, clients: Clients) -> None:
-    pages = clients.s3.get_paginator("list_multipart_uploads").paginate(
-        Bucket=project.bucket, Prefix=f"{project.prefix}/"
-    )
-    for one in [one for page in pages for one in page.get("Uploads", ())]:
-        clients.s3.abort_multipart_upload(Bucket=project.bucket, Key=one["Key"], UploadId=one["UploadId"])
+def remove_uploads(project: Project, clients: Clients, found: Sequence[tuple[str, str]]) -> None:
+    for key, upload in found:
+        with asking(f"give up the upload of {key}"):
+            try:
+                clients.s3.abort_multipart_upload(Bucket=project.bucket, Key=key, UploadId=upload)
+            except ClientError as error:
+                if code(error) != "NoSuchUpload":
+                    raise
 
 
 def remove_bucket(project: Project, clients: Clients) -> None:

@@ -84,8 +84,8 @@ class Stack:
         found = self.rest()
         if found is None:
             return
-        seen = self._seen(found["StackId"])
         with asking(f"delete the stack {self.name}"):
+            seen = self._seen(found["StackId"])
             self.clients.cloudformation.delete_stack(StackName=found["StackId"])
         self._settled(found["StackId"], seen, "removed")
 

@@ -1,8 +1,11 @@
-"""Every call of a command failing once, in every way: what the tests of bootstrap and destroy share."""
+"""Every call of a command failing once, in every way: what the tests of bootstrap and destroy share.
+
+One account for all that fails before it is carried out: the command is run again and again, and each time the next call
+fails, so that what a broken run leaves is what the next begins with. Another for calls whose answer is lost.
+"""
 
 import contextlib
 from collections.abc import Callable, Iterator
-from dataclasses import dataclass
 
 from pipeline.failed import Failed
 from tests.aws.server import StandIn
@@ -11,40 +14,33 @@ _BEFORE = ("throttle", "500", "timeout", "denied")
 _CHANGES = ("Create", "Update", "Put", "Delete", "Deregister", "BatchDelete", "Abort")
 
 
-@dataclass(frozen=True)
-class Case:
-    """The call at this place of the command's calls fails so; done: it was carried out."""
+def each_fails_once(aws: StandIn, prepare: Callable[[], object], run: Callable[[], object]) -> Iterator[list[str]]:
+    """Yields twice, when the last run has gone through: the operations that have failed on the way."""
+    operations = _operations(aws, prepare, run)
+    changes = [one for one in operations if one.startswith(_CHANGES)]
+    before = [
+        (one, how)
+        for place, one in enumerate(operations)
+        for how in (_BEFORE if one in changes else _BEFORE[place % len(_BEFORE) :][:1])
+    ]
+    lost = [(one, ("500", "timeout")[place % 2]) for place, one in enumerate(changes)]
+    for faults, done in ((before, False), (lost, True)):
+        aws.forget()
+        prepare()
+        for operation, how in faults:
+            fault = aws.fail(operation, how=how, done=done)
+            with contextlib.suppress(Failed):  # anything else would be a traceback
+                run()
+            assert fault.calls, f"{operation} was not called"
+            aws.faults.forget()
+        run()
+        yield [operation for operation, _ in faults]
 
-    place: int
-    operation: str
-    how: str
-    done: bool
 
-
-def cases(calls: list[tuple[str, str]]) -> Iterator[Case]:
-    """Calls that change something fail in every way; of those that look, each fails in one."""
-    for place, (_, operation) in enumerate(calls):
-        if operation.startswith(_CHANGES):
-            yield from (Case(place, operation, how, False) for how in _BEFORE)
-            yield from (Case(place, operation, how, True) for how in ("500", "timeout"))
-        else:
-            yield Case(place, operation, _BEFORE[place % len(_BEFORE)], False)
-
-
-def each_fails_once(aws: StandIn, prepare: Callable[[], object], run: Callable[[], object]) -> Iterator[Case]:
-    """For each case: an account made new by `prepare`, and `run` with this fault. Then it is the caller's turn: the
-    fault is over."""
+def _operations(aws: StandIn, prepare: Callable[[], object], run: Callable[[], object]) -> list[str]:
+    """In the order of their first call."""
     aws.forget()
     prepare()
     aws.log.clear()
     run()
-    for case in list(cases(aws.calls)):
-        aws.forget()
-        prepare()
-        fault = aws.fail("*", how=case.how, done=case.done, after=case.place)
-        with contextlib.suppress(Failed):  # anything else would be a traceback
-            run()
-        assert fault.calls, f"{case} never came"
-        aws.faults.forget()
-        aws.log.clear()
-        yield case
+    return list(dict.fromkeys(operation for _, operation in aws.calls))
