@@ -20,8 +20,11 @@ from botocore.exceptions import (
     BotoCoreError,
     ClientError,
     ConnectionClosedError,
+    ConnectionError,
+    HTTPClientError,
     NoCredentialsError,
     NoRegionError,
+    ProfileNotFound,
     ReadTimeoutError,
 )
 
@@ -142,7 +145,9 @@ class Clients:
         return replace(project, account=self.check_account())
 
     def _check_region(self) -> None:
-        if self.region not in _regions(Project("", self.region).partition):
+        with asking("be asked"):
+            known = _regions(Project("", self.region).partition)
+        if self.region not in known:
             raise Failed(
                 f"{self.region} is no region that boto3 knows SageMaker in: nothing was done. "
                 f"Mend `region` in medley.toml; for a region newer than boto3, update boto3."
@@ -228,8 +233,11 @@ def sentence(error: ClientError | BotoCoreError) -> str:
         return "no region is said. Set `region` in medley.toml."
     if isinstance(error, ReadTimeoutError | ConnectionClosedError):
         return "it did not answer. Whether it was done is not known: run the same command again, which finds out."
+    if isinstance(error, ProfileNotFound):
+        return f"{_stop(str(error))} Mend AWS_PROFILE, or `aws configure --profile` it."
     if not isinstance(error, ClientError):
-        return f"{_stop(str(error))} Is the network there, and the region right?"
+        offline = isinstance(error, ConnectionError | HTTPClientError)
+        return f"{_stop(str(error))}{' Is the network there, and the region right?' if offline else ''}"
     said = _stop(str(error.response.get("Error", {}).get("Message") or code(error) or "it gave no reason"))
     return f"{said}{_advice(error)}"
 
@@ -259,4 +267,4 @@ def _later(error: ClientError) -> bool:
 def _exit_code(error: ClientError | BotoCoreError) -> int:
     if isinstance(error, ClientError):
         return AGAIN if _later(error) else REFUSED
-    return UNREACHABLE
+    return UNREACHABLE if isinstance(error, ConnectionError | HTTPClientError) else REFUSED

@@ -30,7 +30,7 @@ def attach(app: typer.Typer) -> None:
 
 
 def publish(
-    artifacts: Annotated[list[Path], typer.Argument(metavar="ARTIFACT...", help="Each a .tar.gz of `medley pack`.")],
+    artifacts: Annotated[list[Path], typer.Argument(metavar="ARTIFACT", help="Each a .tar.gz of `medley pack`.")],
     name: Annotated[str | None, typer.Option(help="churn, or team/churn. The file's name, if not said.")] = None,
     move_alias: Annotated[bool, typer.Option("--alias/--no-alias", help="Let the name stand for it.")] = True,
     load: Annotated[bool, typer.Option("--load/--no-load", help="Load it first, as the container would.")] = True,
@@ -102,7 +102,7 @@ def alias(
 
 
 def retire(
-    what: Annotated[list[str], typer.Argument(metavar="TARGET...", help="TargetModels; or one name, with --keep.")],
+    what: Annotated[list[str], typer.Argument(metavar="TARGET", help="TargetModels; or one name, with --keep.")],
     keep: Annotated[
         int | None, typer.Option(min=0, help="Of a name: all but the newest so many; 0 is all, and the alias.")
     ] = None,

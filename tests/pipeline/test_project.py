@@ -7,7 +7,13 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from botocore.exceptions import ClientError, EndpointConnectionError, NoCredentialsError, ReadTimeoutError
+from botocore.exceptions import (
+    ClientError,
+    EndpointConnectionError,
+    NoCredentialsError,
+    ProfileNotFound,
+    ReadTimeoutError,
+)
 from hypothesis import given
 from hypothesis import strategies as st
 
@@ -319,7 +325,8 @@ def test_errors_of_aws_are_sentences_with_what_to_do(aws: StandIn, how: str, cod
 @pytest.mark.parametrize(
     ("error", "code", "says"),
     [
-        (NoCredentialsError(), UNREACHABLE, "aws configure"),
+        (NoCredentialsError(), REFUSED, "aws configure"),
+        (ProfileNotFound(profile="nope"), REFUSED, "(nope) could not be found. Mend AWS_PROFILE"),
         (ReadTimeoutError(endpoint_url="x"), UNREACHABLE, "it did not answer"),
         (EndpointConnectionError(endpoint_url="https://sts"), UNREACHABLE, "Is the network there"),
         (
