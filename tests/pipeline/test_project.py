@@ -3,6 +3,8 @@
 import dataclasses
 import json
 import tomllib
+from dataclasses import replace
+from functools import cached_property
 from pathlib import Path
 from typing import Any
 
@@ -305,6 +307,15 @@ def test_an_endpoint_url_goes_before_the_variable_and_a_services_own_goes_before
     assert Clients(REGION, endpoint_url="http://127.0.0.1:9").check_account() == ACCOUNT
 
 
+def test_each_services_variable_is_boto3s(monkeypatch: pytest.MonkeyPatch) -> None:
+    ours = Clients(REGION, endpoint_url="http://127.0.0.1:9")
+    monkeypatch.setenv("AWS_ACCESS_KEY_ID", "k")
+    for name in (name for name, kind in vars(Clients).items() if isinstance(kind, cached_property)):
+        service = getattr(ours, name).meta.service_model.service_id.hyphenize().upper().replace("-", "_")
+        monkeypatch.setenv(f"AWS_ENDPOINT_URL_{service}", "http://127.0.0.1:10")
+        assert getattr(replace(ours), name).meta.endpoint_url == "http://127.0.0.1:10", name
+
+
 @pytest.mark.parametrize(
     ("how", "code", "says"),
     [
@@ -341,3 +352,13 @@ def test_errors_of_boto3_are_sentences_with_what_to_do(error: Any, code: int, sa
     told = clients.failed(error, "publish")
     assert told.code == code
     assert says in str(told)
+
+
+def test_the_example_of_the_docs_is_right(tmp_path: Path) -> None:
+    page = (Path(__file__).parents[2] / "docs/deploy.md").read_text()
+    example = page.partition("```toml\n")[2].partition("```")[0]
+    assert _read(tmp_path, example).endpoint.warm == ("churn",)
+    told = page.partition("AWS is asked anything:\n\n```\n")[2].partition("```")[0]
+    text = 'name = "a"\nregion = "eu-west-1"\n\n[endpoint]\n\ninstance_cuont = 1\n' + "\n" * 3
+    text += "[scaling]\nmin = 3\nmax = 2\ninvocations_per_instance = 1\n"
+    assert _mistakes(tmp_path, text) == [line.removeprefix("medley.toml, ") for line in told.splitlines()]
