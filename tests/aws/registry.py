@@ -54,6 +54,14 @@ def login(host: str) -> None:
     subprocess.run(command, input=_LOGIN[1], text=True, capture_output=True, check=True)
 
 
+def forget(host: str) -> None:
+    """The engine's names of what went to this registry. The layers stay, for the next build."""
+    command = [str(DOCKER / "docker"), "images", "--format={{.Repository}}:{{.Tag}}"]
+    for name in subprocess.run(command, text=True, capture_output=True, check=True).stdout.split():
+        if name.startswith(f"{host}/") and not name.endswith(">"):
+            subprocess.run([str(DOCKER / "docker"), "untag", name, name], capture_output=True, check=False)
+
+
 class Kept(NamedTuple):
     """A pushed image, by one of its tags."""
 

@@ -128,7 +128,7 @@ def world(folder: Path, engine: str, tests: str) -> Iterator[dict[str, str]]:
     with ExitStack() as stack:
         aws = stack.enter_context(StandIn())
         pushed = stack.enter_context(Registry(folder / "registry"))
-        stack.callback(_forget, pushed, f"medley-{ENDPOINT}")
+        stack.callback(registry.forget, pushed.host)
         stack.enter_context(CodeBuild(aws, tools=(DOCKER,), **of_build, **venv))
         stack.enter_context(Serving(aws, folder))
         subprocess.run(["git", "clone", "--quiet", ROOT, folder / "source"], check=True)
@@ -233,13 +233,6 @@ def _serves(story: Story, image: str) -> None:
     serving = json.loads(story.medley("status", "--json"))["image"]
     if serving != image:
         raise Broken(f"{serving} serves, and {image} was to")
-
-
-def _forget(pushed: Registry, repository: str) -> None:
-    """The engine's names of what was pushed; the layers stay, for the next time."""
-    for image in pushed.images(repository):
-        name = f"{pushed.host}/{repository}:{image.tag}"
-        subprocess.run([DOCKER / "docker", "untag", name, name], capture_output=True, check=False)
 
 
 if __name__ == "__main__":

@@ -25,7 +25,11 @@ def test_hadolint_finds_nothing_in_the_dockerfile() -> None:
 
 
 def test_shellcheck_finds_nothing_in_the_scripts() -> None:
-    assert _run("shellcheck", "requirements/install.sh", ".ci/run", "container/mms/launcher.sh") == ""
+    scripts = ("requirements/install.sh", ".ci/run", "container/mms/launcher.sh")
+    assert (
+        _run("shellcheck", *scripts, *(f"tests/aws/{name}" for name in ("podman/docker", "tiny/docker", "tools/aws")))
+        == ""
+    )
 
 
 @pytest.mark.parametrize("lock", LOCKS, ids=lambda path: path.stem)
