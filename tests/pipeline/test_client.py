@@ -6,7 +6,7 @@ import os
 import socket
 import subprocess
 import sys
-from collections.abc import Callable, Iterator
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
@@ -152,14 +152,6 @@ def test_an_alias_where_no_project_is_known_is_told_to_be_one(pauses: Pauses) ->
 
 
 # With a project: aliases, and the local endpoint that serves what was published
-
-
-@pytest.fixture
-def aws(monkeypatch: pytest.MonkeyPatch) -> Iterator[StandIn]:
-    with StandIn() as aws:
-        for name, value in aws.environ.items():
-            monkeypatch.setenv(name, value)
-        yield aws
 
 
 @pytest.fixture

@@ -16,7 +16,7 @@ from botocore.exceptions import (
     ProfileNotFound,
     ReadTimeoutError,
 )
-from hypothesis import given
+from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from pipeline import clients, project, project_cli, project_file, project_schema
@@ -182,6 +182,7 @@ VALUES: Any = st.recursive(
 )
 
 
+@settings(max_examples=40)
 @given(st.dictionaries(NAMES, VALUES, max_size=4), st.dictionaries(NAMES, st.dictionaries(NAMES, VALUES), max_size=3))
 def test_every_key_is_found_on_its_own_line(top: dict[str, Any], tables: dict[str, dict[str, Any]]) -> None:
     tables = {name: table for name, table in tables.items() if name not in top}
@@ -283,14 +284,6 @@ def test_a_folders_name_becomes_a_projects(folder: str, name: str) -> None:
 
 
 # The account, the region, and AWS's errors
-
-
-@pytest.fixture
-def aws(monkeypatch: pytest.MonkeyPatch) -> Any:
-    with StandIn() as aws:
-        for name, value in aws.environ.items():
-            monkeypatch.setenv(name, value)
-        yield aws
 
 
 def test_the_account_is_the_callers_where_the_file_does_not_say_it(aws: StandIn) -> None:

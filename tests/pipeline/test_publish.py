@@ -8,7 +8,7 @@ import random
 import subprocess
 import sys
 import threading
-from collections.abc import Callable, Iterator
+from collections.abc import Callable
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
@@ -30,7 +30,7 @@ from tests.aws.server import ACCOUNT, REGION, StandIn
 
 CODE = "def model_fn(folder): return {number}\ndef predict_fn(data, model): return [model]\n"
 MEDLEY = [sys.executable, "-c", "from pipeline.cli import main; main()"]
-PART = 5 << 20  # S3 takes no smaller ones
+PART = 64 << 10
 Make = Callable[..., Path]
 
 
@@ -47,14 +47,6 @@ def make(tmp_path: Path) -> Make:
         return tmp_path / name
 
     return make
-
-
-@pytest.fixture
-def aws(monkeypatch: pytest.MonkeyPatch) -> Iterator[StandIn]:
-    with StandIn() as aws:
-        for name, value in aws.environ.items():
-            monkeypatch.setenv(name, value)
-        yield aws
 
 
 @pytest.fixture
@@ -221,7 +213,9 @@ def test_a_publish_whose_call_failed_is_finished_by_the_next(
 
 
 @pytest.fixture
-def in_parts(store: Store) -> Store:
+def in_parts(store: Store, monkeypatch: pytest.MonkeyPatch) -> Store:
+    """S3 takes parts from 5 MB on, and moto does as it does where it is not told otherwise."""
+    monkeypatch.setattr("moto.s3.models.S3_UPLOAD_PART_MIN_SIZE", PART)
     return replace(store, part_bytes=PART)
 
 
@@ -518,7 +512,7 @@ def test_an_artifact_that_does_not_load_is_refused_before_anything_is_asked_of_t
     (folder / "inference.py").write_text("def model_fn(folder): raise ValueError('no weights')\n")
     artifact.pack(folder.parent, tmp_path / "bad.tar.gz")
     aws.log.clear()
-    words = [*MEDLEY, "publish", str(make()), str(tmp_path / "bad.tar.gz")]
+    words = [*MEDLEY, "publish", str(tmp_path / "bad.tar.gz"), str(make())]
     told = subprocess.run(words, cwd=tmp_path, capture_output=True, text=True, timeout=60)
     assert (told.returncode, told.stdout) == (1, "")
     assert "bad.tar.gz: the container would refuse it" in told.stderr
