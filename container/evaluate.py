@@ -25,6 +25,7 @@ import scipy.sparse
 from container.channels import Table, as_wide_as, batches, read
 from container.check import Quiet, unpacked
 from container.probe import Model
+from container.reason import failed
 from container.scores import of_answers, scores
 from container.settings import Settings
 from container.zygote import preload
@@ -32,7 +33,6 @@ from serving.errors import MedleyError, PredictionFailed
 
 _ROWS = 1_000  # in one request
 _SAMPLE_ROWS = 3
-_LONGEST_MESSAGE = 1024
 
 
 def main(settings: Settings, arguments: Sequence[str]) -> int:
@@ -62,15 +62,6 @@ def main(settings: Settings, arguments: Sequence[str]) -> int:
             place.parent.mkdir(parents=True, exist_ok=True)
             place.write_text(json.dumps(told) + "\n")
     return 0
-
-
-def failed(sentence: str, place: Path | None) -> int:
-    """Says why, to stderr and at `place`, which SageMaker shows 1,024 characters of; the exit status."""
-    print(sentence, file=sys.stderr, flush=True)
-    if place:
-        place.parent.mkdir(parents=True, exist_ok=True)
-        place.write_text(sentence[:_LONGEST_MESSAGE], errors="replace")
-    return 1
 
 
 def evaluate(folder: Path, settings: Settings, table: Table) -> tuple[dict[str, Any], dict[str, Any]]:

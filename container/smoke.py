@@ -25,7 +25,7 @@ import boto3
 from botocore.config import Config
 from botocore.exceptions import BotoCoreError, ClientError
 
-from container.evaluate import failed
+from container.reason import failed
 
 _PAUSE = 15.0  # seconds between two looks at the endpoint
 _NOT_READY_PAUSE = 2.0  # the load goes on meanwhile

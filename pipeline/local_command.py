@@ -1,8 +1,10 @@
 """`medley pipeline run --local`: what is around a run of the pipeline on this machine."""
 
+import json
 import signal
 import threading
 from collections.abc import Mapping, Sequence
+from contextlib import closing
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
@@ -12,10 +14,11 @@ from pipeline.clients import Clients
 from pipeline.definition import DEPLOY, render
 from pipeline.definition_check import notes
 from pipeline.failed import DONE, REFUSED, Failed
+from pipeline.gather import parts
 from pipeline.graph import Seen, draw
 from pipeline.local_run import EXECUTING, FAILED, SUCCEEDED, Done, Run
 from pipeline.local_world import World
-from pipeline.options import print_json, say
+from pipeline.options import print_json, print_table, say
 from pipeline.pipeline_remote import checked, ensure_group, lasting
 from pipeline.project import Project
 
@@ -88,9 +91,19 @@ def _tell(run: Run, definition: Mapping[str, Any], world: World, as_json: bool) 
     for note in notes(definition):
         say(note, style="yellow")
     if not run.failed:
-        print(
-            run.answer(DEPLOY).get("OutputParameters", {}).get("Sentence", "Nothing was deployed: it is not approved.")
-        )
+        _tell_deployed(run, world)
+
+
+def _tell_deployed(run: Run, world: World) -> None:
+    deployed = run.answer(DEPLOY).get("OutputParameters")
+    if not deployed:
+        print("The models are registered, and not deployed: they are not approved.")
+        return
+    print(deployed["Sentence"])
+    bucket, key = parts(deployed["Report"])
+    with closing(world.clients.s3.get_object(Bucket=bucket, Key=key)["Body"]) as body:
+        models = json.loads(body.read())["models"]
+    print_table(models, {"model": lambda model: model["name"], "TargetModel": lambda model: model["target_model"]})
 
 
 def _told(run: Run, world: World) -> dict[str, Any]:

@@ -28,11 +28,11 @@ class Pipelines:
             "list_pipeline_execution_steps": self._list_steps,
         }
         aws.extend(SageMakerResponse, operations)
-        self._executions: dict[str, FakePipelineExecution] = {}
+        self.executions: dict[str, FakePipelineExecution] = {}
 
     def stands(self, arn: str, state: str, steps: Mapping[str, tuple[str, str]], cached: tuple[str, ...] = ()) -> None:
         """steps: by name the state, and a reason."""
-        self._executions[arn].pipeline_execution_status = state
+        self.executions[arn].pipeline_execution_status = state
         self._steps[arn] = [
             {
                 "StepName": name,
@@ -49,9 +49,9 @@ class Pipelines:
         answer = own()
         name = response._get_param("PipelineName")
         for arn, execution in response.sagemaker_backend.pipelines[name].pipeline_executions.items():
-            if arn not in self._executions:
+            if arn not in self.executions:
                 execution.pipeline_execution_status = "Executing"
-                self._executions[arn] = execution
+                self.executions[arn] = execution
         return answer
 
     def _list_steps(self, response: Any, _: Callable[[], Any]) -> Any:
