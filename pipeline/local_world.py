@@ -96,7 +96,7 @@ class World:
                 return False
             if not self.url:
                 Path(self.models).mkdir(parents=True, exist_ok=True)
-            self.local = Local(self.models, "--endpoint-name", name, "--quiet", port=self.port, variables=self._where())
+            self.local = Local(self.models, "--quiet", port=self.port, variables=self._where())
             threading.Thread(target=self._start, args=(name, self.local), daemon=True).start()
             self._told.endpoints[name] = {"EndpointStatus": "Creating"}
             return True
