@@ -37,12 +37,10 @@ class Client:
         region: str | None = None,
         token: str | None = None,
         limits: Limits | None = None,
-        clients: Clients | None = None,
     ) -> None:
         """endpoint: its name; the project's where it is not said. project: a medley.toml, for aliases; where nothing is
         said at all, that of this folder or of one above. endpoint_url: of the local endpoint, or as boto3 has it.
-        region: the project's, or as boto3 finds it. token: the local endpoint's, where it wants one. clients: who reads
-        the aliases."""
+        region: the project's, or as boto3 finds it. token: the local endpoint's, where it wants one."""
         if endpoint is None and project is None and endpoint_url is None:
             project = _found()
         self._project = _read(project) if isinstance(project, Path | str) else project
@@ -51,7 +49,6 @@ class Client:
         self._url = endpoint_url
         self._token = token
         self._limits = limits or Limits()
-        self._clients = clients
         self._believed: dict[str, tuple[str, float]] = {}
 
     def predict(self, model: str, rows: Any, **more: Any) -> Any:
@@ -110,7 +107,7 @@ class Client:
     @cached_property
     def _aliases(self) -> Aliases:
         assert self._project is not None
-        clients = self._clients or Clients.of(self._project)
+        clients = Clients.of(self._project)
         return Aliases(clients.resolve(self._project), clients)
 
     @cached_property

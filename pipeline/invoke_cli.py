@@ -58,8 +58,8 @@ def invoke(
         if name is None:
             answer = Endpoint(url, token).invoke({"TargetModel": model, **request}, wait)
         else:
-            client = _on_aws(name, project_file, endpoint_url, wait)
-            model, answer = client.target_model(model), client.ask(model, request)
+            client, model = _on_aws(name, model, project_file, endpoint_url, wait)
+            answer = client.ask(model, request)
     cold = answer.headers.get("x-medley-cold") == "true"
     stale = answer.headers.get("x-medley-stale")
     if as_json:
@@ -73,20 +73,24 @@ def invoke(
     say(f"{answer.milliseconds:,.1f} ms{', cold' if cold else ''}{f' ({stale})' if stale else ''}")
 
 
-def _on_aws(name: str, file: Path | None, endpoint_url: str | None, wait: float) -> "Client":
-    """Without a project there are no aliases, and the region is boto3's."""
+def _on_aws(name: str, model: str, file: Path | None, endpoint_url: str | None, wait: float) -> "tuple[Client, str]":
+    """And the TargetModel. Without a project there are no aliases, and the region is boto3's."""
     from pipeline import project_file
+    from pipeline.aliases import Aliases
     from pipeline.client import Client
     from pipeline.clients import Clients
     from pipeline.invoking import Limits
+    from pipeline.published import SUFFIX
 
     path = file or project_file.found()
     if path is None:
-        return Client(name, endpoint_url=endpoint_url, limits=Limits(wait=wait))
+        return Client(name, endpoint_url=endpoint_url, limits=Limits(wait=wait)), model
     project = project_file.read(path)
     clients = Clients.of(project, endpoint_url)
+    if not model.endswith(SUFFIX):
+        model = Aliases(clients.resolve(project), clients).resolve(model)
     url = clients.url_of("sagemaker-runtime")
-    return Client(name, project=project, endpoint_url=url, limits=Limits(wait=wait), clients=clients)
+    return Client(name, endpoint_url=url, region=project.region, limits=Limits(wait=wait)), model
 
 
 def _content_type(name: object, said: str | None) -> str:
