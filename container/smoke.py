@@ -60,8 +60,14 @@ def main(arguments: Sequence[str]) -> int:
         return failed(f"The smoke test failed: {error}", words.message)
     if problems:
         return failed(f"The smoke test failed. {' '.join(problems)}", words.message)
-    print(f"All {len(report['models'])} models of {report['endpoint']} answer as they were evaluated.")
+    print(f"Models of {report['endpoint']} that answer as they were evaluated: {_counted(report)}.")
     return 0
+
+
+def _counted(report: Mapping[str, Any]) -> str:
+    asked = sum(model.get("sample") is not None for model in report["models"])
+    left = len(report["models"]) - asked
+    return f"{asked}" + (f"; {left} had no sample" if left else "")
 
 
 def _report(place: Path) -> dict[str, Any]:

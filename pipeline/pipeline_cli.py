@@ -31,7 +31,6 @@ Data = Annotated[
     typer.Option(metavar="FOLDER", help="Upload these rows, and use them: a folder for each channel, such as train."),
 ]
 _PAUSE = 5.0
-_ACCOUNT = "000000000000"  # of a run on this machine, which has none
 
 
 def attach(app: typer.Typer) -> None:

@@ -103,7 +103,7 @@ def test_waits_until_in_service_and_asks_every_model(platform: Platform, tmp_pat
     status, said, why = smoke(platform, tmp_path, {"models": [model("churn"), model("fraud")]})
     assert status == 0, why
     assert "shop is Creating.\nshop is InService." in said
-    assert "All 2 models of shop answer as they were evaluated." in said
+    assert "Models of shop that answer as they were evaluated: 2." in said
     assert platform.asked == ["churn/1.tar.gz", "churn/1.tar.gz", "fraud/1.tar.gz"]
 
 
