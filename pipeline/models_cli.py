@@ -216,7 +216,7 @@ _LOADED: dict[str, Callable[[dict[str, Any]], str]] = {
 }
 _PUBLISHED: dict[str, Callable[[dict[str, Any]], str]] = {
     "TargetModel": lambda row: row["target_model"],
-    "size": lambda row: _mb(row["bytes"]),
+    "size": lambda row: f"{row['bytes'] / 1024:,.0f} KB",
     "published": lambda row: row["published"],
     "alias": lambda row: ", ".join(row["aliases"]),
 }
