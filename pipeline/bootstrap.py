@@ -79,10 +79,10 @@ def parameters(project: Project) -> dict[str, str]:
 
 
 def _data(project: Project) -> Iterator[str]:
-    """What trainings read elsewhere than under the project's prefix."""
+    """What trainings read elsewhere than below the pipeline's own prefix."""
     for model in project.models:
         for place in model.channels.values():
-            if place.startswith("s3://") and not place.startswith(f"s3://{project.bucket}/{project.prefix}/"):
+            if place.startswith("s3://") and not place.startswith(f"s3://{project.bucket}/{project.prefix}/pipeline/"):
                 yield f"arn:{project.partition}:s3:::{place.removeprefix('s3://').rstrip('/')}*"
 
 

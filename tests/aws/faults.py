@@ -23,13 +23,15 @@ HOW = (*_WAYS, "timeout")
 
 @dataclass
 class Fault:
-    """`times` calls of this operation fail, after so many that pass; `calls` are the ids of those that have."""
+    """`times` calls of this operation fail, after so many that pass; `calls` are the ids of those that have. They fail
+    with all their retries, or (retries_too False) the first time that they are sent."""
 
     operation: str
     how: str
     times: int
     done: bool
     after: int = 0
+    retries_too: bool = True
     calls: list[str] = field(default_factory=list)
     passed: list[str] = field(default_factory=list)
 
@@ -41,12 +43,12 @@ class Faults:
         self._ordered: list[Fault] = []
         self._lock = threading.Lock()
 
-    def add(self, operation: str, how: str, times: int, done: bool, after: int = 0) -> Fault:
-        assert how in HOW, f"{how} is none of {HOW}"
-        self._ordered.append(Fault(operation, how, times, done, after))
-        return self._ordered[-1]
+    def add(self, fault: Fault) -> Fault:
+        assert fault.how in HOW, f"{fault.how} is none of {HOW}"
+        self._ordered.append(fault)
+        return fault
 
-    def forget(self) -> None:
+    def clear(self) -> None:
         self._ordered.clear()
 
     def take(self, call: Call) -> tuple[Fault, bool] | None:
@@ -56,14 +58,12 @@ class Faults:
                 if fault.operation not in (call.operation, f"{call.service}.{call.operation}", "*"):
                     continue
                 if call.id in fault.calls:
-                    return fault, False
+                    if fault.retries_too:
+                        return fault, False
+                    continue
                 if call.id not in fault.passed and len(fault.passed) < fault.after:
                     fault.passed.append(call.id)
-                if call.id in fault.passed:
-                    continue
-                if len(fault.passed) < fault.after or call.id in fault.passed:
-                    fault.passed.add(call.id)
-                elif len(fault.calls) < fault.times:
+                if call.id not in fault.passed and len(fault.calls) < fault.times:
                     fault.calls.append(call.id)
                     return fault, fault.done
         return None

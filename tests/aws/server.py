@@ -49,6 +49,7 @@ class StandIn:
     def __init__(self) -> None:
         self.log: list[Call] = []
         self.faults = Faults()
+        self.denies: Callable[[Call], str | None] | None = None  # why a call is not allowed, for who asks it
         self.sagemaker = Hosting()
         self.cloudformation = CloudFormation()
         self._replaced: list[tuple[type, str, Any]] = []
@@ -80,7 +81,9 @@ class StandIn:
         """Everything: an empty account, and no faults."""
         urllib.request.urlopen(f"{self.url}/moto-api/reset", data=b"").close()
         self.log.clear()
-        for part in (self.faults, self.sagemaker, self.cloudformation):
+        self.denies = None
+        self.faults.clear()
+        for part in (self.sagemaker, self.cloudformation):
             part.forget()
 
     @property
@@ -107,11 +110,19 @@ class StandIn:
         """(service in boto3's word, operation), in the order they came in; retries and refused ones too."""
         return [(call.service, call.operation) for call in self.log]
 
-    def fail(self, operation: str, how: str = "500", times: int = 1, done: bool = False, after: int = 0) -> Fault:
+    def fail(
+        self,
+        operation: str,
+        how: str = "500",
+        times: int = 1,
+        done: bool = False,
+        after: int = 0,
+        retries_too: bool = True,
+    ) -> Fault:
         """The next `times` calls of `operation` ("UpdateEndpoint", "s3.PutObject", or "*") fail, each with all its
-        retries. `how`: throttle, 500, denied, timeout (the connection ends). `done`: carried out, the answer lost.
-        `after`: so many of these calls pass first."""
-        return self.faults.add(operation, how, times, done, after)
+        retries unless it is said otherwise. `how`: throttle, 500, denied, timeout (the connection ends). `done`:
+        carried out, the answer lost. `after`: so many of them are answered before."""
+        return self.faults.add(Fault(operation, how, times, done, after, retries_too))
 
     def extend(self, response: type, operations: Mapping[str, Operation]) -> None:
         """Give a response class of moto's these operations, in place of its own, until the StandIn is closed."""
@@ -131,6 +142,8 @@ class StandIn:
             if carry_out:
                 self._carry_out(environ)
             return faults.answer(fault, call, environ, start_response)
+        if self.denies and (why := self.denies(call)):
+            return faults.deny(call, why, start_response)
         if said := rules.broken(call):
             return faults.say(call, rules.CODES[call.service], said, 400, start_response)
         return MOTO(environ, start_response)

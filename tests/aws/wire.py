@@ -1,7 +1,7 @@
 """One request as AWS reads it: which service and operation, which parameters, by whom; and an error as AWS writes it.
 
 botocore's service models say how, by moto's own routers and parsers. Bodies of S3 are left alone, they may be large: of
-its calls only what the path says is read.
+its calls only what path and headers say is read.
 """
 
 import io
@@ -9,6 +9,7 @@ import json
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 from typing import Any
+from urllib.parse import unquote
 from xml.sax.saxutils import escape
 
 from moto.core.model import OperationModel, ServiceModel
@@ -55,7 +56,7 @@ def read(environ: Environ) -> Call | None:
     except NotFound:
         return None
     protocol = determine_request_protocol(model, request.content_type)
-    parameters = dict(path) if service in _NO_BODY_READ else _parameters(operation, protocol, request, path)
+    parameters = _of_s3(path, request) if service in _NO_BODY_READ else _parameters(operation, protocol, request, path)
     _rewind(environ)
     said = environ.get("HTTP_AMZ_SDK_INVOCATION_ID", "")
     return Call(service, operation.name, key, said, region, parameters, protocol, operation)
@@ -86,6 +87,11 @@ def _buffer(environ: Environ) -> None:
 def _rewind(environ: Environ) -> None:
     if isinstance(environ["wsgi.input"], io.BytesIO):
         environ["wsgi.input"].seek(0)
+
+
+def _of_s3(path: Mapping[str, Any], request: Any) -> dict[str, Any]:
+    copied = request.headers.get("x-amz-copy-source")
+    return {**path, **({"CopySource": unquote(copied)} if copied else {})}
 
 
 def _parameters(operation: OperationModel, protocol: str, request: Any, path: Mapping[str, Any]) -> dict[str, Any]:

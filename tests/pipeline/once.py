@@ -32,7 +32,7 @@ def each_fails_once(aws: StandIn, prepare: Callable[[], object], run: Callable[[
             with contextlib.suppress(Failed):  # anything else would be a traceback
                 run()
             assert fault.calls, f"{operation} was not called"
-            aws.faults.forget()
+            aws.faults.clear()
         run()
         yield [operation for operation, _ in faults]
 

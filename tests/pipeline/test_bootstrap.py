@@ -248,7 +248,11 @@ def test_template_has_no_faults_that_cfn_lint_finds() -> None:
 
 
 def test_rows_that_trainings_read_elsewhere_are_named_to_the_stack() -> None:
-    channels = {"train": "s3://rows/churn/train/", "test": f"s3://{PROJECT.bucket}/medley/data/test", "validation": "v"}
+    channels = {
+        "train": "s3://rows/churn/train/",
+        "test": f"s3://{PROJECT.bucket}/medley/pipeline/data/test",
+        "validation": "v",
+    }
     model = Training("churn", "xgboost", "xgboost.XGBClassifier", channels=channels)
     told = parameters(replace(PROJECT, models=(model,)))
     assert told["DataObjects"] == "arn:aws:s3:::rows/churn/train*"
