@@ -59,8 +59,8 @@ class Story:
     def say(self, text: str) -> None:
         self._console.print(f"  {text}", markup=False)
 
-    def medley(self, *words: str) -> str:
-        """Shown as it is typed and as it answers; its stdout."""
+    def medley(self, *words: str, fails: bool = False) -> str:
+        """Shown as it is typed and as it answers; its stdout. fails: it is to."""
         self._console.print(f"[cyan]$ medley {' '.join(words)}[/]")
         began = time.monotonic()
         command = subprocess.Popen(
@@ -80,7 +80,7 @@ class Story:
             reader.start()
         for reader in readers:
             reader.join()
-        if command.wait():
+        if bool(command.wait()) != fails:
             raise Broken(f"medley {words[0]} ended with {command.returncode}")
         self.say(f"({time.monotonic() - began:,.1f} s)")
         return "".join(said)
@@ -140,6 +140,7 @@ def tell(story: Story) -> None:
     """The steps."""
     story.tell("A project: one file that says what is wanted.")
     story.medley("init", "--name", ENDPOINT, "--region", REGION)
+    _warm(story, "cancer")
     story.tell("An account gets what a project stands on.")
     story.medley("bootstrap")
     story.tell("The image: CodeBuild builds git's files, runs contract tests against the image, and pushes it.")
@@ -163,7 +164,12 @@ def tell(story: Story) -> None:
     with _asking(story, trained["cancer"]):
         story.medley("deploy")
     _serves(story, second)
-    story.tell("And back.")
+    story.tell("An image that does not start: the endpoint goes back by itself, and says why.")
+    _push_broken(story, second)
+    with _asking(story, trained["cancer"]):
+        story.medley("deploy", fails=True)
+    _serves(story, second)
+    story.tell("And back to the first image.")
     with _asking(story, trained["cancer"]):
         story.medley("rollback")
     _serves(story, first)
@@ -172,6 +178,15 @@ def tell(story: Story) -> None:
     story.tell("All of it goes again.")
     story.medley("destroy", "--yes", "--with-artifacts")
     story.end()
+
+
+def _warm(story: Story, name: str) -> None:
+    file = story.folder / "medley.toml"
+    text = file.read_text()
+    file.write_text(text.replace('# warm = ["churn"]', f'warm = ["{name}"]'))
+    if file.read_text() == text:
+        raise Broken("medley.toml has no warm list to fill in")
+    story.say(f'and edited: warm = ["{name}"]')
 
 
 def _pack(story: Story, train: Any) -> Trained:
@@ -227,6 +242,18 @@ def _change(story: Story) -> None:
     who = ["-c", "user.name=story", "-c", "user.email=story@localhost", "-c", "commit.gpgsign=false"]
     subprocess.run(["git", *who, "commit", "--quiet", "--all", "--message=A line more"], cwd=story.folder, check=True)
     story.say("README.md has a line more, and is committed")
+
+
+def _push_broken(story: Story, image: str) -> None:
+    """By hand, and with no test: what `medley build` would never have pushed."""
+    name = f"{image.partition('@')[0]}:broken"
+    dockerfile = f'FROM {image}\nENTRYPOINT ["python", "-c", "raise SystemExit(\'The settings are not there\')"]\n'
+    (story.folder / "broken").mkdir()
+    (story.folder / "broken" / "Dockerfile").write_text(dockerfile)
+    registry.login(image.partition("/")[0])
+    for words in (["build", "--tag", name, "broken"], ["push", name]):
+        subprocess.run([DOCKER / "docker", *words], cwd=story.folder, capture_output=True, check=True)
+    story.say(f"{name} is pushed by hand")
 
 
 def _serves(story: Story, image: str) -> None:
