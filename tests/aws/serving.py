@@ -109,7 +109,7 @@ class Fleet:
         told = [f"--env={variable}" for variable in _TOLD]
         own = [f"--env={variable}={value}" for variable, value in self._environment.items()]
         share = ["--network=host", f"--volume={self._folder}:{self._folder}"]
-        run = [str(DOCKER / "docker"), "run", "--rm", f"--name={self._box}"]
+        run = [str(DOCKER / "docker"), "run", "--rm", "--no-healthcheck", f"--name={self._box}"]
         return shlex.join([*run, *share, *told, *own, self.image, "serve"])
 
 

@@ -1,6 +1,7 @@
 """The whole way, on this machine: `make demo-deploy` prints it as a story for people.
 
-    bootstrap, build, publish, deploy, invoke, publish more, roll out a new image under load, roll back, destroy
+    bootstrap, build, publish, deploy, invoke, publish more, roll out a new image under load, one that does not start,
+    roll back, destroy
 
 Each step is the `medley` command that a person would type, as a process of its own, in a folder of its own. AWS is the
 stand-in; CodeBuild runs buildspec.yml for real with this machine's engine, the registry is a real one, and the endpoint
@@ -8,7 +9,6 @@ is the image that was pushed and pulled back. Its exit status is 0 where every s
 """
 
 import argparse
-import json
 import os
 import shutil
 import subprocess
@@ -24,6 +24,8 @@ from typing import Any
 from rich.console import Console
 
 import medley
+from pipeline import project_file
+from pipeline.clients import Clients
 from pipeline.demo import models
 from pipeline.demo.models import Trained
 from pipeline.failed import Failed
@@ -177,6 +179,7 @@ def tell(story: Story) -> None:
         _asked(story, name, model)
     story.tell("All of it goes again.")
     story.medley("destroy", "--yes", "--with-artifacts")
+    _nothing_is_left(story)
     story.end()
 
 
@@ -201,10 +204,9 @@ def _asked(story: Story, name: str, model: Trained) -> None:
     """`medley invoke`, whose answer must be the library's own."""
     (story.folder / "request").write_bytes(model.body)
     options = ["--endpoint", ENDPOINT, "--input", "request", "--content-type", model.content_type]
-    said = story.medley("invoke", name, *options, "--accept", model.accept, "--json")
-    answer = json.loads(said)
-    if not model.agrees(answer["body"].encode()):
-        raise Broken(f"{name} has answered {answer['body']}, and its library says {model.expected}")
+    answer = story.medley("invoke", name, *options, "--accept", model.accept)
+    if not model.agrees(answer.encode()):
+        raise Broken(f"{name} has answered {answer}, and its library says {model.expected}")
     story.say("which is what its library says")
 
 
@@ -256,10 +258,26 @@ def _push_broken(story: Story, image: str) -> None:
     story.say(f"{name} is pushed by hand")
 
 
+def _nothing_is_left(story: Story) -> None:
+    clients = Clients.of(project_file.read(story.folder / "medley.toml"))
+    left = [
+        *(bucket["Name"] for bucket in clients.s3.list_buckets()["Buckets"]),
+        *(one["repositoryName"] for one in clients.ecr.describe_repositories()["repositories"]),
+        *(one["EndpointName"] for one in clients.sagemaker.list_endpoints()["Endpoints"]),
+        *(one["ModelName"] for one in clients.sagemaker.list_models()["Models"]),
+        *clients.codebuild.list_projects()["projects"],
+        *(one["AlarmName"] for one in clients.cloudwatch.describe_alarms()["MetricAlarms"]),
+        *(one["logGroupName"] for one in clients.logs.describe_log_groups()["logGroups"]),
+        *(one["FunctionName"] for one in clients.function.list_functions()["Functions"]),
+    ]
+    if left:
+        raise Broken(f"{', '.join(left)} is left")
+    story.say("and nothing of it is left")
+
+
 def _serves(story: Story, image: str) -> None:
-    serving = json.loads(story.medley("status", "--json"))["image"]
-    if serving != image:
-        raise Broken(f"{serving} serves, and {image} was to")
+    if f" {image}\n" not in story.medley("status"):
+        raise Broken(f"{image} was to serve")
 
 
 if __name__ == "__main__":
