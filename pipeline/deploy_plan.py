@@ -19,6 +19,7 @@ from dataclasses import dataclass, field, replace
 from typing import Any
 
 from pipeline.endpoint_states import check
+from pipeline.failed import Failed
 from pipeline.project import Scaling
 
 VARIANT = "AllTraffic"
@@ -215,7 +216,12 @@ def deployment_config(rollout: Rollout, count: int) -> dict[str, Any]:
     size = {"Type": "CAPACITY_PERCENT", "Value": rollout.percent}
     routing |= {"CANARY": {"CanarySize": size}, "LINEAR": {"LinearStepSize": size}}.get(kind, {})
     waits = -(-100 // rollout.percent) if kind == "LINEAR" else 2
-    longest = min(_LONGEST, _STARTING + waits * rollout.bake_seconds)
+    if (needs := waits * rollout.bake_seconds) >= _LONGEST:
+        raise Failed(
+            f"A roll-out in {waits} steps with {rollout.bake_seconds} s after each takes longer than the 8 hours that "
+            f"SageMaker gives it: take a larger `traffic_percent` or a smaller `bake_seconds`. Nothing was done."
+        )
+    longest = min(_LONGEST, _STARTING + needs)
     policy = {"TrafficRoutingConfiguration": routing, "MaximumExecutionTimeoutInSeconds": longest}
     alarms = [{"AlarmName": name} for name in rollout.alarms]
     return {"BlueGreenUpdatePolicy": policy, **({"AutoRollbackConfiguration": {"Alarms": alarms}} if alarms else {})}

@@ -19,7 +19,8 @@ from pipeline.project import Project
 
 _MOVING = ("Creating", "Updating", "RollingBack", "SystemUpdating", "Deleting")
 _LINES = 20
-_STREAMS = 2  # of instances: the newest
+_STREAMS = 2  # of instances: those that wrote last
+_SKEW = 60.0  # seconds that the clock here may be ahead of AWS's
 
 
 @dataclass(frozen=True)
@@ -127,27 +128,24 @@ def _progress(endpoint: Described) -> str:
 
 
 def last_lines(project: Project, clients: Clients, since: float = 0.0) -> tuple[str, ...]:
-    """The last lines that the endpoint's containers wrote, those of the newest instance last; none where there is no
-    log. since: seconds of the epoch."""
+    """The last lines that the endpoint's containers wrote; none where there is no log. since, seconds of the epoch: of
+    instances that have begun to write then, where there are any, since the old fleet writes on beside the new one."""
     group = project.endpoint_logs
     with asking(f"read the log {group}"):
         try:
-            streams = clients.logs.describe_log_streams(
-                logGroupName=group, orderBy="LastEventTime", descending=True, limit=_STREAMS
-            )["logStreams"]
+            streams = clients.logs.describe_log_streams(logGroupName=group, orderBy="LastEventTime", descending=True)[
+                "logStreams"
+            ]
         except ClientError as error:
             if code(error) == "ResourceNotFoundException":
                 return ()
             raise
+        new = [stream for stream in streams if stream["creationTime"] >= 1000 * (since - _SKEW)]
         events = [
             event
-            for stream in streams
+            for stream in (new or streams)[:_STREAMS]
             for event in clients.logs.get_log_events(
-                logGroupName=group,
-                logStreamName=stream["logStreamName"],
-                startTime=int(since * 1000),
-                limit=_LINES,
-                startFromHead=False,
+                logGroupName=group, logStreamName=stream["logStreamName"], limit=_LINES, startFromHead=False
             )["events"]
         ]
     events.sort(key=lambda event: event.get("timestamp", 0))

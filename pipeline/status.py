@@ -132,9 +132,9 @@ def _scaling_in_words(scaling: Mapping[str, Any] | None) -> str:
         return "none"
     if "error" in scaling:
         return f"cannot be seen: {scaling['error']}"
-    return (
-        f"{scaling['min']} to {scaling['max']} instances, {scaling['invocations_per_instance']:g} calls a minute each"
-    )
+    calls = scaling["invocations_per_instance"]
+    by = "no policy moves them: `medley deploy`" if calls is None else f"{calls:g} calls a minute each"
+    return f"{scaling['min']} to {scaling['max']} instances, {by}"
 
 
 def _alarms_in_words(alarms: Mapping[str, str]) -> str:

@@ -2,15 +2,18 @@
 
 import time
 from dataclasses import replace
+from datetime import timedelta
 from typing import Any
 
 import pytest
+from moto.logs.models import logs_backends
 
 from pipeline import deploy_state
 from pipeline.clients import Clients
 from pipeline.deploy import Order, begin, carry_out, planned, planned_rollback
 from pipeline.deploy_plan import PREVIOUS, rolls_out
 from pipeline.deploy_steps import RolledBack, show
+from pipeline.deploy_wait import last_lines
 from pipeline.failed import AGAIN, REFUSED, Failed
 from pipeline.project import Endpoint
 from tests.aws.server import ACCOUNT, REGION, StandIn
@@ -90,6 +93,18 @@ def test_roll_out_that_an_alarm_ends_says_why_and_shows_the_log(aws: StandIn, cl
     assert serves(clients) == old
     assert deploy_state.target(clients, "shop") == (1, 4)
     assert deployed(clients)["done"] == "done", "deploying again is how it is mended"
+
+
+def test_log_is_that_of_the_new_fleet_though_the_old_one_writes_on(clients: Clients) -> None:
+    _log(clients, "i-new", "no libgomp")
+    old = {"logGroupName": PROJECT.endpoint_logs, "logStreamName": "AllTraffic/i-old"}
+    clients.logs.create_log_stream(**old)
+    events: Any = [{"timestamp": int(time.time() * 1000) + 90_000, "message": "a good answer"}]
+    clients.logs.put_log_events(**old, logEvents=events)
+    group = logs_backends[ACCOUNT][REGION].groups[PROJECT.endpoint_logs]
+    group.streams["AllTraffic/i-old"].creation_time -= timedelta(hours=1)
+    assert last_lines(PROJECT, clients, time.time()) == ("no libgomp",)
+    assert last_lines(PROJECT, clients, time.time() + 3600) == ("no libgomp", "a good answer"), "better than none"
 
 
 def _log(clients: Clients, stream: str, *lines: str) -> None:

@@ -246,14 +246,20 @@ def test_one_instance_goes_all_at_once_since_a_canary_would_be_more_than_half() 
         assert policy["TrafficRoutingConfiguration"] == {"Type": "ALL_AT_ONCE", "WaitIntervalInSeconds": 300}
 
 
-@pytest.mark.parametrize("bake", [0, 300, 3600])
+@pytest.mark.parametrize("bake", [0, 300, 2800])
 @pytest.mark.parametrize("traffic", ["canary", "linear", "all_at_once"])
 def test_a_roll_out_has_time_for_all_its_waits(traffic: str, bake: int) -> None:
     rollout = replace(_desired().rollout, traffic=traffic, bake_seconds=bake)
     longest = deployment_config(rollout, 10)["BlueGreenUpdatePolicy"]["MaximumExecutionTimeoutInSeconds"]
     waits = {"canary": 2, "linear": 10, "all_at_once": 1}[traffic]
-    assert longest > waits * bake or longest == 28_800
+    assert longest > waits * bake
     assert 600 <= longest <= 28_800
+
+
+def test_a_roll_out_that_takes_longer_than_sagemaker_allows_is_refused() -> None:
+    rollout = replace(_desired().rollout, traffic="linear", bake_seconds=3600)
+    with pytest.raises(Failed, match="larger `traffic_percent`"):
+        deployment_config(rollout, 10)
 
 
 def test_linear_bakes_at_each_step() -> None:
