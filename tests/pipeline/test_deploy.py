@@ -95,6 +95,15 @@ def test_roll_out_that_an_alarm_ends_says_why_and_shows_the_log(aws: StandIn, cl
     assert deployed(clients)["done"] == "done", "deploying again is how it is mended"
 
 
+def test_scaling_is_there_again_after_another_instance_type_was_rolled_back(aws: StandIn, clients: Clients) -> None:
+    deployed(clients)
+    aws.sagemaker.goes("shop", "RollingBack", reason="Alarm medley-shop-5xx was in ALARM")
+    with pytest.raises(RolledBack):
+        deployed(clients, replace(PROJECT, endpoint=Endpoint("shop", "ml.c5.xlarge")))
+    assert deploy_state.target(clients, "shop") == (1, 4)
+    assert deploy_state.policy(clients, "shop")
+
+
 def test_log_is_that_of_the_new_fleet_though_the_old_one_writes_on(clients: Clients) -> None:
     _log(clients, "i-new", "no libgomp")
     old = {"logGroupName": PROJECT.endpoint_logs, "logStreamName": "AllTraffic/i-old"}

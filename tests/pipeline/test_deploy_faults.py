@@ -57,9 +57,8 @@ def _whole(clients: Clients, serving: str, models: int) -> None:
     assert len(clients.sagemaker.list_endpoint_configs()["EndpointConfigs"]) == models
 
 
-def _started_over(aws: StandIn, clients: Clients) -> None:
+def _started_over(clients: Clients) -> None:
     """The account as it was before the first deploy."""
-    aws.faults.clear()
     scaled = {"ServiceNamespace": "sagemaker", "ResourceId": "endpoint/shop/variant/AllTraffic"}
     scaled["ScalableDimension"] = "sagemaker:variant:DesiredInstanceCount"
     clients.autoscaling.delete_scaling_policy(PolicyName="shop-invocations", **scaled)  # type: ignore[arg-type]
@@ -102,7 +101,7 @@ def test_first_deploy_is_finished_by_another_whatever_fails(
         _fails_then_finishes(aws, clients, operation, how, done)
         _whole(clients, _FIRST, models=1)
         assert set(_made(aws, before)) == set(_CREATES)
-        _started_over(aws, clients)
+        _started_over(clients)
 
 
 @pytest.mark.parametrize(("how", "done"), _WAYS)
@@ -170,7 +169,7 @@ def test_failed_endpoint_is_made_anew_whatever_fails(aws: StandIn, clients: Clie
         fault = aws.fail("DeleteEndpoint", how=how, done=done)
         _finished(clients)
         assert fault.calls
-        _started_over(aws, clients)
+        _started_over(clients)
 
 
 class Interrupted(Exception):
@@ -192,4 +191,4 @@ def test_deploy_that_was_interrupted_before_any_step_goes_on_from_there(aws: Sta
         deployed(clients)
         assert sorted(_made(aws, before)) == sorted(_CREATES), "each once"
         _whole(clients, _FIRST, models=1)
-        _started_over(aws, clients)
+        _started_over(clients)

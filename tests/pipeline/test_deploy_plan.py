@@ -302,6 +302,13 @@ def test_scaling_that_medley_toml_no_longer_has_goes() -> None:
     assert _names(plan(_desired(1), world.actual())) == ["deregister scaling"]
 
 
+@pytest.mark.parametrize("status", [None, "Failed"])
+def test_scaling_that_an_endpoint_of_the_same_name_has_left_is_no_word_for_the_new_one(status: str | None) -> None:
+    desired = _desired(1, Scaling(1, 6, 70))
+    left = replace(_deployed(desired).actual(), status=status)
+    assert _names(plan(desired, left))[-2:] == ["register scaling", "put scaling policy"]
+
+
 def test_other_bounds_are_registered_and_nothing_is_rolled_out() -> None:
     world = _deployed(_desired(1, Scaling(1, 6, 70)))
     assert _names(plan(_desired(1, Scaling(1, 8, 70)), world.actual())) == ["register scaling"]
