@@ -48,11 +48,18 @@ def tag_of(project: Project, source: Source) -> str:
     return project.image.tag or source.tag(project.image.frameworks)
 
 
+def already(project: Project, tag: str) -> str:
+    """Why nothing is built."""
+    if project.image.tag:
+        return f"There is an image {tag}, as medley.toml names it: tags are not moved, so nothing is built."
+    return f"This source has been built already: {tag}"
+
+
 def build(clients: Clients, project: Project, source: Source, watch: Watch) -> Pushed:
     """The image of this source, pushed. Raises Failed: the phase that failed, and the end of its log."""
     tag = tag_of(project, source)
     if found := images.find(clients, project, tag):
-        watch.said(f"This source has been built already: {tag}")
+        watch.said(already(project, tag))
         return found
     name = _under_way(clients, project, tag)
     if name:
@@ -164,6 +171,8 @@ def _failure(clients: Clients, found: Any, log: "build_log.Log") -> Failed:
     )
     if lines := log.end_of(phase):
         sentence += "\nThe end of that phase's log:\n" + "\n".join(f"  {line}" for line in lines)
+    elif log.trouble:
+        sentence += f"\nIts log cannot be read: {log.trouble}"
     if where.get("streamName"):
         sentence += f"\nAll of it: aws logs tail {where['groupName']} --log-stream-names {where['streamName']}"
     return Failed(sentence)

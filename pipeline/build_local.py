@@ -13,7 +13,7 @@ from collections.abc import Callable, Sequence
 from pathlib import Path
 
 from pipeline import images, source
-from pipeline.build import tag_of
+from pipeline.build import already, tag_of
 from pipeline.clients import Clients, asking
 from pipeline.failed import UNREACHABLE, Failed
 from pipeline.images import Pushed
@@ -25,7 +25,7 @@ def build(clients: Clients, project: Project, of: Source, engine: str, said: Cal
     """The image of this source, pushed. The engine writes to stderr. Raises Failed."""
     tag = tag_of(project, of)
     if found := images.find(clients, project, tag):
-        said(f"This source has been built already: {tag}")
+        said(already(project, tag))
         return found
     repository = images.repository(clients, project)
     image, command = f"{repository}:{tag}", shlex.split(engine)
@@ -66,11 +66,9 @@ def _run(command: Sequence[str], what: str, folder: str | None = None, secret: s
     try:
         done = subprocess.run(command, cwd=folder, input=secret, text=True, stdout=2, check=False)
     except OSError as error:
-        raise Failed(
-            f"{command[0]} cannot be run ({error.strerror}), so nothing was pushed. "
-            f"--engine says what stands for docker.",
-            UNREACHABLE,
-        ) from error
+        hint = "" if command[0] == "make" else " --engine says what stands for docker."
+        sentence = f"{command[0]} cannot be run ({error.strerror}), so nothing was pushed.{hint}"
+        raise Failed(sentence, UNREACHABLE) from error
     if done.returncode:
         raise Failed(
             f"{what} has failed, and nothing was pushed: {shown} ended with {done.returncode}; it says why above."

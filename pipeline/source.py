@@ -39,7 +39,7 @@ class Source:
 
     def tag(self, frameworks: Sequence[str]) -> str:
         """Of the image of this source with these frameworks."""
-        made_of = f"{self.sha256} {' '.join(frameworks)}".encode()
+        made_of = f"{self.sha256} {' '.join(sorted(frameworks))}".encode()
         state = "changed-" if self.changed else ""
         return f"{self.commit[:12]}-{state}{hashlib.sha256(made_of).hexdigest()[:8]}"
 

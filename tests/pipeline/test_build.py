@@ -16,6 +16,7 @@ from pipeline.build import Watch
 from pipeline.clients import Clients
 from pipeline.failed import Failed
 from pipeline.images import Pushed, find, newest
+from pipeline.project import Image
 from tests.aws.faults import HOW
 from tests.pipeline.builds import MAKEFILE, ROOT, Rig, rig
 
@@ -158,6 +159,25 @@ def test_call_that_fails_in_every_way_leaves_nothing_that_the_same_command_does_
     assert pushed == newest(made.clients, made.project)
     assert made.calls().count(f"push {pushed.repository}:{pushed.tag}") == 1
     assert len(made.codebuild.builds) == 1
+
+
+def test_log_that_cannot_be_read_ends_nothing_and_is_said_where_the_build_fails(made: Rig) -> None:
+    made.clients = Clients.of(made.project, made.aws.url, attempts=1)
+    made.aws.fail("GetLogEvents", how="denied", times=1000)
+    pushed, told = _build(made)
+    assert (pushed, told.lines) == (newest(made.clients, made.project), [])
+    made.commit("no-setup")
+    with pytest.raises(Failed, match=r"^The build failed in INSTALL: .*make setup(?s:.*)\nIts log cannot be read: "):
+        _build(made)
+
+
+def test_tag_of_medley_toml_is_what_the_image_is_called(made: Rig) -> None:
+    made.project = replace(made.project, image=Image(tag="v1"))
+    pushed, _ = _build(made)
+    made.commit("more")
+    again, told = _build(made)
+    assert (again, pushed.tag) == (pushed, "v1")
+    assert told.sentences == ["There is an image v1, as medley.toml names it: tags are not moved, so nothing is built."]
 
 
 def test_interrupted_the_build_goes_on_and_is_followed_by_the_next_command(made: Rig) -> None:
