@@ -1,5 +1,6 @@
 """boto3's clients for what the stand-in asks of itself: straight into moto, by no socket. None is counted or fails."""
 
+from functools import cache
 from typing import Any
 from urllib.parse import urlsplit
 
@@ -17,7 +18,15 @@ def _app(service: Any) -> Any:
     return made
 
 
-MOTO = DomainDispatcherApplication(_app)  # has no state of its own, and takes its time to be made
+class _Dispatcher(DomainDispatcherApplication):
+    """moto would look through its folders, and try hundreds of patterns, twice with each request."""
+
+    @cache  # noqa: B019  there is one
+    def get_backend_for_host(self, host: str | None) -> Any:
+        return super().get_backend_for_host(host)
+
+
+MOTO = _Dispatcher(_app)  # has no state of its own, and takes its time to be made
 _KEYS = {"aws_access_key_id": "AKIAINSIDE0000000000", "aws_secret_access_key": "none"}
 _made: dict[tuple[str, str], Any] = {}
 
