@@ -87,6 +87,12 @@ class CloudFormation:
         """The next making, changing or removing of this resource fails."""
         self._broken[resource] = reason
 
+    def stands(self, name: str, status: str) -> None:
+        """This stack has come to that status, for what reason ever."""
+        found = self._named(name)
+        assert found
+        found.goes(status)
+
     def forget(self) -> None:
         self._stacks.clear()
         self._broken.clear()
@@ -135,7 +141,9 @@ class CloudFormation:
         stack = self._named(response._get_param("StackName"))
         if stack is None or stack.status.startswith("DELETE_IN"):
             return EmptyResult()
-        if stack.status.endswith("IN_PROGRESS"):
+        if (
+            stack.status.endswith("IN_PROGRESS") and stack.status != "REVIEW_IN_PROGRESS"
+        ):  # a change set, not carried out
             raise ValidationError(message=f"Stack [{stack.name}] is in {stack.status} state and can not be deleted.")
         stack.event(stack.name, "DELETE_IN_PROGRESS", "User Initiated")
         try:

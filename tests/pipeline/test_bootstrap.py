@@ -16,11 +16,12 @@ from pipeline import bootstrap as module
 from pipeline import function_code
 from pipeline.bootstrap import Bootstrapped, bootstrap, parameters
 from pipeline.clients import Clients
-from pipeline.failed import Failed
+from pipeline.failed import AGAIN, Failed
 from pipeline.function_code import Code, imported
 from pipeline.project import Alarms, Project, Training
 from pipeline.stack import TEMPLATE
 from tests.aws.server import ACCOUNT, REGION, StandIn
+from tests.aws.wire import Call
 from tests.pipeline.once import each_fails_once
 
 PROJECT = Project("shop", REGION, account=ACCOUNT)
@@ -167,6 +168,57 @@ def test_update_that_fails_says_why_and_leaves_what_was(aws: StandIn) -> None:
     alarms = {one["AlarmName"]: one["Threshold"] for one in _clients().cloudwatch.describe_alarms()["MetricAlarms"]}
     assert (alarms[PROJECT.alarm_names["memory"]], alarms[PROJECT.alarm_names["5xx"]]) == (90, 1)
     assert _bootstrap(project).outcome == "updated"
+
+
+def _update(clients: Clients) -> None:
+    """What somebody else does at the same time."""
+    text = TEMPLATE.read_text().replace("Default: 30", "Default: 14")
+    wanted = [
+        {"ParameterKey": key, "UsePreviousValue": True} for key in ("Project", "Endpoint", "Bucket", "FunctionKey")
+    ]
+    named: Any = ["CAPABILITY_NAMED_IAM"]
+    clients.cloudformation.update_stack(
+        StackName=PROJECT.stack, TemplateBody=text, Parameters=wanted, Capabilities=named
+    )
+
+
+def test_stack_that_somebody_else_is_at_is_waited_for(aws: StandIn) -> None:
+    _bootstrap()
+    _update(_clients())
+    said: list[str] = []
+    done = bootstrap(PROJECT, _clients(), said.append, lambda _: None, CODE)
+    assert "medley-shop is UPDATE_IN_PROGRESS: waiting for the end of that" in said
+    assert (done.outcome, _made()) == ("updated", WHOLE)
+
+
+def test_somebody_who_is_faster_at_the_stack_is_told_of(aws: StandIn) -> None:
+    _bootstrap()
+    met = []
+
+    def comes_first(call: Call) -> None:
+        if call.operation == "UpdateStack" and not met:
+            met.append(call)
+            _update(_clients())
+
+    aws.denies = comes_first
+    with pytest.raises(Failed, match="Somebody else is at the stack") as failed:
+        _bootstrap(replace(PROJECT, alarms=Alarms(errors_5xx=7)))
+    assert failed.value.code == AGAIN
+
+
+def test_stack_that_only_a_person_can_mend_is_told_of(aws: StandIn) -> None:
+    _bootstrap()
+    aws.cloudformation.stands(PROJECT.stack, "UPDATE_ROLLBACK_FAILED")
+    with pytest.raises(Failed, match=r"is UPDATE_ROLLBACK_FAILED.*continue-update-rollback --stack-name medley-shop"):
+        _bootstrap()
+
+
+@pytest.mark.parametrize("status", ["ROLLBACK_FAILED", "DELETE_FAILED", "REVIEW_IN_PROGRESS"])
+def test_remains_of_a_stack_are_removed_first(aws: StandIn, status: str) -> None:
+    _bootstrap()
+    aws.cloudformation.stands(PROJECT.stack, status)
+    assert _bootstrap().outcome == "created"
+    assert _made() == WHOLE
 
 
 def test_bucket_of_somebody_else_is_refused_before_anything_is_made(aws: StandIn) -> None:
