@@ -10,11 +10,12 @@ begins a deploy with `begin`. Whoever deploys again goes on where a deploy was i
 from dataclasses import dataclass
 from typing import Any
 
-from pipeline import deploy_state
+from pipeline import deploy_desired, deploy_state
 from pipeline.aliases import Aliases
 from pipeline.clients import Clients
 from pipeline.deploy_image import Chosen, choose, image_of
-from pipeline.deploy_plan import Actual, Desired, Step, plan, previous_of, rolls_out
+from pipeline.deploy_plan import plan, rolls_out
+from pipeline.deploy_records import Actual, Desired, Step, previous_of
 from pipeline.deploy_steps import Say, execute
 from pipeline.deploy_wait import Pace, Waiter
 from pipeline.failed import AGAIN, Failed
@@ -58,7 +59,7 @@ def planned(project: Project, clients: Clients, order: Order = Order()) -> Plann
     """Raises Failed where nothing can be deployed, or not now. The project's account is known (clients.resolve)."""
     image = choose(project, clients, order.image)
     warm = warm_list(project, clients)
-    desired = deploy_state.desired(project, image.uri, warm.target_models)
+    desired = deploy_desired.desired(project, image.uri, warm.target_models)
     return _planned(project, clients, image, desired, order, warm.unknown)
 
 
@@ -66,7 +67,7 @@ def planned_rollback(project: Project, clients: Clients, order: Order = Order())
     """To the config that served before the one that serves. Raises Failed where there is none."""
     config = order.to or _previous(project, clients)
     warm = warm_list(project, clients)
-    desired = deploy_state.earlier(project, clients, config, warm.target_models)
+    desired = deploy_desired.earlier(project, clients, config, warm.target_models)
     image = Chosen(desired.image or "", f"that of {config}")
     return _planned(project, clients, image, desired, order, warm.unknown)
 

@@ -110,7 +110,7 @@ def cost(
 
 def _carry_out(planned: "Planned", clients: "Clients", dry_run: bool, no_wait: bool, as_json: bool) -> None:
     from pipeline import deploy as deploying
-    from pipeline.deploy_steps import RolledBack, show
+    from pipeline.deploy_steps import NotServing, show
     from pipeline.deploy_wait import Pace
 
     say(f"{planned.desired.endpoint}: {planned.image.uri} ({planned.image.why})")
@@ -121,7 +121,7 @@ def _carry_out(planned: "Planned", clients: "Clients", dry_run: bool, no_wait: b
         return
     try:
         done = deploying.carry_out(planned, clients, say, None if no_wait else Pace())
-    except RolledBack as error:
+    except NotServing as error:
         if error.log and not as_json:
             say("The last lines of its log:\n" + "\n".join(f"  {line}" for line in error.log))
         raise

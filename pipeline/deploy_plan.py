@@ -15,110 +15,17 @@ Executing a plan and planning again gives no steps: a test holds that from any s
 """
 
 from collections.abc import Iterable, Iterator, Mapping
-from dataclasses import dataclass, field, replace
 from typing import Any
 
+from pipeline.deploy_cleanup import clean_up_steps
+from pipeline.deploy_records import PREVIOUS, Actual, Desired, Rollout, Step
+from pipeline.deploy_scaling import deregister, scaling_steps
 from pipeline.endpoint_states import check
 from pipeline.failed import Failed
-from pipeline.project import Scaling
 
-VARIANT = "AllTraffic"
-PREVIOUS = "medley:previous"
 WARM = "runtime"  # the service of a step that may fail and be told, and no more
-KEPT = 5  # models and configs of an endpoint that stay, whatever uses them
-_REMEMBERED = 3  # names of 63 letters in a tag of 256
-_DIMENSION = {"ServiceNamespace": "sagemaker", "ScalableDimension": "sagemaker:variant:DesiredInstanceCount"}
-_METRIC = "SageMakerVariantInvocationsPerInstance"
 _LONGEST = 28_800  # seconds that SageMaker lets a roll-out take
 _STARTING = 3_600  # of which a fleet may need these to start
-
-
-@dataclass(frozen=True)
-class Step:
-    """One call, or a wait (no operation). service: which of Clients. restores: done too where a roll-out was rolled
-    back, since the endpoint that serves on needs it."""
-
-    name: str
-    sentence: str
-    service: str = ""
-    operation: str = ""
-    arguments: Mapping[str, Any] = field(default_factory=dict)
-    restores: bool = False
-
-    def told(self) -> dict[str, Any]:
-        """As JSON can have it."""
-        call = {"call": f"{self.service}.{self.operation}", "arguments": self.arguments} if self.operation else {}
-        return {"step": self.name, "says": self.sentence, **call}
-
-
-@dataclass(frozen=True)
-class Rollout:
-    """How traffic moves to a new fleet."""
-
-    traffic: str
-    percent: int
-    bake_seconds: int
-    alarms: tuple[str, ...]
-
-
-@dataclass(frozen=True)
-class Desired:
-    """What there should be. model and config: what creates them; None where they are there already (a roll-back). warm:
-    TargetModels."""
-
-    endpoint: str
-    config_name: str
-    instance_type: str
-    count: int
-    rollout: Rollout
-    image: str | None = None
-    model: Mapping[str, Any] | None = None
-    config: Mapping[str, Any] | None = None
-    scaling: Scaling | None = None
-    warm: tuple[str, ...] = ()
-    tags: Mapping[str, str] = field(default_factory=dict)
-
-    def watched_by(self, alarms: Iterable[str]) -> "Desired":
-        return replace(self, rollout=replace(self.rollout, alarms=tuple(alarms)))
-
-
-@dataclass(frozen=True)
-class Made:
-    """A model or a config of this endpoint's. created: anything that sorts. models: those of a config."""
-
-    name: str
-    created: Any
-    models: tuple[str, ...] = ()
-
-
-@dataclass(frozen=True)
-class Actual:
-    """What there is. status: None where there is no endpoint. pending: the config that is being rolled out. elsewhere:
-    models and configs that other endpoints use, None where that is not known. target, policy: of the scaling."""
-
-    status: str | None = None
-    arn: str = ""
-    config: str = ""
-    pending: str | None = None
-    reason: str = ""
-    instance_type: str = ""
-    count: int = 0
-    tags: Mapping[str, str] = field(default_factory=dict)
-    models: tuple[Made, ...] = ()
-    configs: tuple[Made, ...] = ()
-    elsewhere: frozenset[str] | None = frozenset()
-    target: tuple[int, int] | None = None
-    policy: Mapping[str, Any] | None = None
-    ringing: tuple[str, ...] = ()
-
-    @property
-    def previous(self) -> tuple[str, ...]:
-        return previous_of(self.tags)
-
-
-def previous_of(tags: Mapping[str, str]) -> tuple[str, ...]:
-    """Configs that served, the newest first."""
-    return tuple(tags.get(PREVIOUS, "").split())
 
 
 def plan(desired: Desired, actual: Actual) -> list[Step]:
@@ -130,8 +37,8 @@ def plan(desired: Desired, actual: Actual) -> list[Step]:
         *_made(desired, actual),
         *moves,
         *warm,
-        *_scaling(desired, actual),
-        *_clean_up(desired, actual, bool(moves)),
+        *scaling_steps(desired, actual),
+        *clean_up_steps(desired, actual, bool(moves)),
     ]
 
 
@@ -183,12 +90,12 @@ def _create(desired: Desired, actual: Actual) -> Iterator[Step]:
 
 
 def _update(desired: Desired, actual: Actual) -> Iterator[Step]:
-    if (remembered := _remembered(actual)) != actual.previous:
+    if (remembered := actual.remembered) != actual.previous:
         tags = _tags({PREVIOUS: " ".join(remembered)})
         says = f"{actual.config} is what `medley rollback` goes back to"
         yield Step("note the config", says, "sagemaker", "add_tags", {"ResourceArn": actual.arn, "Tags": tags})
     if actual.target and (desired.scaling is None or actual.instance_type != desired.instance_type):
-        yield _deregister(desired, "SageMaker changes no instance type under it")
+        yield deregister(desired, "SageMaker changes no instance type under it")
     keeps = actual.target is not None and desired.scaling is not None
     count = actual.count if keeps else desired.count
     config = deployment_config(desired.rollout, count)
@@ -201,11 +108,6 @@ def _update(desired: Desired, actual: Actual) -> Iterator[Step]:
     says = f"{desired.endpoint} from {actual.config} to {desired.config_name}, {_routing(config, count)}"
     yield Step("update endpoint", says, "sagemaker", "update_endpoint", asked)
     yield _wait("a new fleet starts, takes the traffic step by step, and the old one goes")
-
-
-def _remembered(actual: Actual) -> tuple[str, ...]:
-    """What the tag holds once the endpoint has left its config: never one that has not served."""
-    return tuple(dict.fromkeys((actual.config, *actual.previous)))[:_REMEMBERED]
 
 
 def deployment_config(rollout: Rollout, count: int) -> dict[str, Any]:
@@ -248,100 +150,3 @@ def _warm(endpoint: str, target_model: str) -> Step:
     """Any answer of the model's says that it is loaded; that this body is none is told as 400."""
     asked = {"EndpointName": endpoint, "TargetModel": target_model, "ContentType": "text/csv", "Body": "\n"}
     return Step("warm", target_model, WARM, "invoke_endpoint", asked)
-
-
-# Scaling
-
-
-def _scaling(desired: Desired, actual: Actual) -> Iterator[Step]:
-    scaling = desired.scaling
-    if scaling is None:
-        if actual.target and not _leaves(desired, actual):
-            yield _deregister(desired, "medley.toml has no [scaling]")
-        return
-    anew = actual.status in (None, "Failed", "Deleting")  # what an endpoint of this name had is no word for the new one
-    again = anew or (actual.instance_type != desired.instance_type and _leaves(desired, actual))
-    if again or actual.target != (scaling.min, scaling.max):
-        asked = {**_scalable(desired.endpoint), "MinCapacity": scaling.min, "MaxCapacity": scaling.max}
-        says = f"{scaling.min} to {scaling.max} instances"
-        yield Step("register scaling", says, "autoscaling", "register_scalable_target", asked, restores=True)
-    policy = _policy(scaling)
-    if again or not _same(actual.policy, policy):
-        asked = {**_scalable(desired.endpoint), "PolicyName": policy_name(desired.endpoint)}
-        asked |= {"PolicyType": "TargetTrackingScaling", "TargetTrackingScalingPolicyConfiguration": policy}
-        says = f"{scaling.invocations_per_instance:g} invocations a minute and instance"
-        yield Step("put scaling policy", says, "autoscaling", "put_scaling_policy", asked, restores=True)
-
-
-def _leaves(desired: Desired, actual: Actual) -> bool:
-    """Whether _update is what happens."""
-    return actual.status == "UpdateRollbackFailed" or (
-        actual.status == "InService" and actual.config != desired.config_name
-    )
-
-
-def _deregister(desired: Desired, why: str) -> Step:
-    asked = _scalable(desired.endpoint)
-    return Step("deregister scaling", why, "autoscaling", "deregister_scalable_target", asked)
-
-
-def _scalable(endpoint: str) -> dict[str, Any]:
-    return {"ServiceNamespace": "sagemaker", "ResourceId": resource_id(endpoint), **_DIMENSION}
-
-
-def resource_id(endpoint: str) -> str:
-    """As Application Auto Scaling names it."""
-    return f"endpoint/{endpoint}/variant/{VARIANT}"
-
-
-def policy_name(endpoint: str) -> str:
-    return f"{endpoint}-invocations"
-
-
-def _policy(scaling: Scaling) -> dict[str, Any]:
-    return {
-        "TargetValue": float(scaling.invocations_per_instance),
-        "PredefinedMetricSpecification": {"PredefinedMetricType": _METRIC},
-        "ScaleInCooldown": scaling.in_cooldown,
-        "ScaleOutCooldown": scaling.out_cooldown,
-    }
-
-
-def _same(actual: Any, wanted: Any) -> bool:
-    """AWS may tell of more than was asked."""
-    if isinstance(wanted, Mapping):
-        return isinstance(actual, Mapping) and all(_same(actual.get(name), value) for name, value in wanted.items())
-    return bool(actual == wanted)
-
-
-# Clean up
-
-
-def _clean_up(desired: Desired, actual: Actual, moved: bool) -> Iterator[Step]:
-    if actual.elsewhere is None:
-        return
-    before = _remembered(actual) if moved and _leaves(desired, actual) else actual.previous
-    used = {desired.config_name, *before, *actual.elsewhere}
-    configs, old = _parted(actual.configs, desired.config_name, used)
-    for made in old:
-        asked = {"EndpointConfigName": made.name}
-        yield Step("delete endpoint config", _unused(made), "sagemaker", "delete_endpoint_config", asked)
-    model = desired.model["ModelName"] if desired.model else ""
-    used = {model, *actual.elsewhere, *(name for made in configs for name in made.models)}
-    _, old = _parted(actual.models, model, used)
-    for made in old:
-        yield Step("delete model", _unused(made), "sagemaker", "delete_model", {"ModelName": made.name})
-
-
-def _parted(all_made: Iterable[Made], new: str, used: set[str]) -> tuple[list[Made], list[Made]]:
-    """Those that stay and those that go: of what is not used, what is beyond the newest few."""
-    newest = sorted(all_made, key=lambda made: (made.created, made.name), reverse=True)
-    room = KEPT - (bool(new) and new not in {made.name for made in newest})
-    return (
-        [made for place, made in enumerate(newest) if place < room or made.name in used],
-        [made for place, made in enumerate(newest) if place >= room and made.name not in used],
-    )
-
-
-def _unused(made: Made) -> str:
-    return f"{made.name}, which nothing uses and which is not among the newest {KEPT}"

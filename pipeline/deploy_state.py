@@ -1,12 +1,5 @@
-"""What there should be, from medley.toml and an image; and what there is, from AWS. Nothing is changed here.
+"""What there is, from AWS: what plan() compares with what there should be. Nothing is changed here."""
 
-desired(project, image)     what a deploy makes
-earlier(project, actual)    what a roll-back goes to: a config that is there already
-observe(project, clients)   what plan() compares it with
-"""
-
-import hashlib
-import json
 import re
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, field
@@ -15,101 +8,11 @@ from typing import Any
 from botocore.exceptions import ClientError
 
 from pipeline.clients import Clients, asking, code
-from pipeline.deploy_plan import KEPT, VARIANT, Actual, Desired, Made, Rollout, policy_name, resource_id
+from pipeline.deploy_cleanup import KEPT
+from pipeline.deploy_records import Actual, Made
+from pipeline.deploy_scaling import policy_name, resource_id
 from pipeline.failed import Failed
 from pipeline.project import Project
-
-_LONGEST_NAME = 63 - len("-12345678")
-
-
-def desired(project: Project, image: str, warm: tuple[str, ...] = ()) -> Desired:
-    """warm: TargetModels. Raises Failed for a name that SageMaker could not take."""
-    name = project.endpoint.name
-    if len(name) > _LONGEST_NAME:
-        raise Failed(
-            f"The endpoint's name {name} has {len(name)} letters, and names made of it would be longer than the 63 "
-            f"that SageMaker takes: choose one of at most {_LONGEST_NAME}."
-        )
-    tags = {"medley:project": project.name}
-    model = _model(project, image)
-    model_name = f"{name}-{_hash(model)}"
-    count = _first_count(project)
-    variant = {
-        "VariantName": VARIANT,
-        "ModelName": model_name,
-        "InitialInstanceCount": count,
-        "InstanceType": project.endpoint.instance_type,
-        "InitialVariantWeight": 1.0,
-    }
-    config_name = f"{name}-{_hash(variant)}"
-    tagged = {"Tags": [{"Key": key, "Value": value} for key, value in tags.items()]}
-    return Desired(
-        endpoint=name,
-        config_name=config_name,
-        instance_type=project.endpoint.instance_type,
-        count=count,
-        rollout=_rollout(project),
-        image=image,
-        model={"ModelName": model_name, **model, **tagged},
-        config={"EndpointConfigName": config_name, "ProductionVariants": [variant], **tagged},
-        scaling=project.scaling,
-        warm=warm,
-        tags=tags,
-    )
-
-
-def earlier(project: Project, clients: Clients, config: str, warm: tuple[str, ...] = ()) -> Desired:
-    """The config as it stands; scaling is medley.toml's."""
-    with asking(f"describe the endpoint config {config}"):
-        try:
-            variant = clients.sagemaker.describe_endpoint_config(EndpointConfigName=config)["ProductionVariants"][0]
-        except ClientError as error:
-            if code(error) != "ValidationException":
-                raise
-            raise Failed(f"The endpoint config {config} is not there: nothing can go back to it.") from error
-        image = clients.sagemaker.describe_model(ModelName=variant["ModelName"])["PrimaryContainer"]["Image"]
-    return Desired(
-        endpoint=project.endpoint.name,
-        config_name=config,
-        instance_type=variant["InstanceType"],
-        count=variant["InitialInstanceCount"],
-        rollout=_rollout(project),
-        image=image,
-        scaling=project.scaling,
-        warm=warm,
-        tags={"medley:project": project.name},
-    )
-
-
-def _model(project: Project, image: str) -> dict[str, Any]:
-    return {
-        "PrimaryContainer": {
-            "Image": image,
-            "Mode": "MultiModel",
-            "ModelDataUrl": project.model_data_url,
-            "MultiModelConfig": {"ModelCacheSetting": project.endpoint.cache},
-            "Environment": dict(project.endpoint.environment),
-        },
-        "ExecutionRoleArn": project.role_arn(project.execution_role),
-    }
-
-
-def _first_count(project: Project) -> int:
-    """Of the first fleet: scaling moves within its bounds from there."""
-    count, scaling = project.endpoint.instance_count, project.scaling
-    return min(max(count, scaling.min), scaling.max) if scaling else count
-
-
-def _rollout(project: Project) -> Rollout:
-    endpoint, alarms = project.endpoint, tuple(project.alarm_names.values())
-    return Rollout(endpoint.traffic, endpoint.traffic_percent, endpoint.bake_seconds, alarms)
-
-
-def _hash(content: Mapping[str, Any]) -> str:
-    return hashlib.sha256(json.dumps(content, sort_keys=True).encode()).hexdigest()[:8]
-
-
-# What there is
 
 
 @dataclass(frozen=True)

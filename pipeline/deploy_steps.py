@@ -12,7 +12,8 @@ from botocore.exceptions import ClientError
 
 from pipeline import warm
 from pipeline.clients import Clients, asking, code
-from pipeline.deploy_plan import WARM, Step
+from pipeline.deploy_plan import WARM
+from pipeline.deploy_records import Step
 from pipeline.deploy_state import describe
 from pipeline.endpoint_states import check
 from pipeline.failed import Failed
@@ -43,17 +44,24 @@ def _waited(step: Step, rest: Sequence[Step], clients: Clients, say: Say, wait: 
     except RolledBack:
         for late in (late for late in rest if late.restores):
             say(f"{late.name}: {late.sentence}")
-            call(late, clients)
+            try:
+                call(late, clients)
+            except Failed as error:  # which is not to hide why it was rolled back
+                say(f"  {error}")
         raise
 
 
-class RolledBack(Failed):
-    """The new config does not serve, and the one before does. log: the last lines of the container."""
+class NotServing(Failed):
+    """The config that was wanted does not serve. log: the last lines of the container."""
 
     def __init__(self, sentence: str, log: tuple[str, ...] = ()) -> None:
         super().__init__(sentence)
         self.log = log
         self.details = {"log": list(log)}
+
+
+class RolledBack(NotServing):
+    """And the one before does."""
 
 
 def show(steps: Sequence[Step], say: Say) -> None:

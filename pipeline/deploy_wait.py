@@ -11,9 +11,9 @@ from typing import Any
 from botocore.exceptions import ClientError
 
 from pipeline.clients import Clients, asking, code
-from pipeline.deploy_plan import Step
+from pipeline.deploy_records import Step
 from pipeline.deploy_state import Described, alarms, describe
-from pipeline.deploy_steps import RolledBack, Say
+from pipeline.deploy_steps import NotServing, RolledBack, Say
 from pipeline.failed import AGAIN, REFUSED, Failed
 from pipeline.project import Project
 
@@ -94,8 +94,8 @@ class Waiter:
             )
         if endpoint.status == "Failed":
             again = "Deploying again, once that is mended, removes what failed and makes it anew."
-            return RolledBack(f"{name} has failed: {reason}. It serves nothing. {again}".replace("..", "."), log)
-        return RolledBack(f"{name} is {endpoint.status or 'gone'}: {reason}. `medley status` tells more.", log)
+            return NotServing(f"{name} has failed: {reason}. It serves nothing. {again}".replace("..", "."), log)
+        return NotServing(f"{name} is {endpoint.status or 'gone'}: {reason}. `medley status` tells more.", log)
 
     def _ringing(self) -> str:
         try:

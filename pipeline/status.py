@@ -10,7 +10,7 @@ from pipeline import deploy_state
 from pipeline.aliases import Aliases
 from pipeline.clients import Clients
 from pipeline.deploy_image import image_of
-from pipeline.deploy_plan import previous_of
+from pipeline.deploy_records import previous_of
 from pipeline.deploy_wait import last_lines
 from pipeline.failed import Failed
 from pipeline.project import Project

@@ -11,8 +11,9 @@ from moto.logs.models import logs_backends
 from pipeline import deploy_state
 from pipeline.clients import Clients
 from pipeline.deploy import Order, begin, carry_out, planned, planned_rollback
-from pipeline.deploy_plan import PREVIOUS, rolls_out
-from pipeline.deploy_steps import RolledBack, show
+from pipeline.deploy_plan import rolls_out
+from pipeline.deploy_records import PREVIOUS
+from pipeline.deploy_steps import NotServing, RolledBack, show
 from pipeline.deploy_wait import last_lines
 from pipeline.failed import AGAIN, REFUSED, Failed
 from pipeline.project import Endpoint
@@ -102,6 +103,10 @@ def test_scaling_is_there_again_after_another_instance_type_was_rolled_back(aws:
         deployed(clients, replace(PROJECT, endpoint=Endpoint("shop", "ml.c5.xlarge")))
     assert deploy_state.target(clients, "shop") == (1, 4)
     assert deploy_state.policy(clients, "shop")
+    aws.sagemaker.goes("shop", "RollingBack", reason="Alarm medley-shop-5xx was in ALARM")
+    aws.fail("RegisterScalableTarget", how="denied")
+    with pytest.raises(RolledBack, match="Alarm medley-shop-5xx was in ALARM"):
+        deployed(clients, replace(PROJECT, endpoint=Endpoint("shop", "ml.c5.xlarge")))
 
 
 def test_log_is_that_of_the_new_fleet_though_the_old_one_writes_on(clients: Clients) -> None:
@@ -129,9 +134,10 @@ def test_endpoint_that_fails_when_it_is_created_says_why_and_deploying_again_men
     aws: StandIn, clients: Clients
 ) -> None:
     aws.sagemaker.goes("shop", "Failed", reason="The primary container did not pass the ping health check")
-    with pytest.raises(RolledBack, match="did not pass the ping health check") as failure:
+    with pytest.raises(NotServing, match="did not pass the ping health check") as failure:
         deployed(clients)
     assert "It serves nothing. Deploying again" in str(failure.value)
+    assert ("application-autoscaling", "RegisterScalableTarget") not in aws.calls, "there is nothing to scale"
     assert names(planned(PROJECT, clients))[:2] == ["delete endpoint", "wait until deleted"]
     assert deployed(clients)["done"] == "done"
     assert deploy_state.describe(clients, "shop").status == "InService"

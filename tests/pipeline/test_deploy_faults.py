@@ -8,8 +8,8 @@ import pytest
 from pipeline import deploy_state
 from pipeline.clients import Clients
 from pipeline.deploy import carry_out, planned, planned_rollback
-from pipeline.deploy_plan import KEPT
-from pipeline.deploy_steps import RolledBack
+from pipeline.deploy_cleanup import KEPT
+from pipeline.deploy_steps import NotServing
 from pipeline.failed import Failed
 from tests.aws.server import StandIn
 from tests.pipeline.account import AT_ONCE, PROJECT, bootstrapped, built, deployed, names, serves
@@ -164,7 +164,7 @@ def test_scaling_is_there_after_another_instance_type_whatever_fails(aws: StandI
 def test_failed_endpoint_is_made_anew_whatever_fails(aws: StandIn, clients: Clients) -> None:
     for how, done in _WAYS:
         aws.sagemaker.goes("shop", "Failed", reason="no instance")
-        with pytest.raises(RolledBack):
+        with pytest.raises(NotServing):
             deployed(clients)
         fault = aws.fail("DeleteEndpoint", how=how, done=done)
         _finished(clients)

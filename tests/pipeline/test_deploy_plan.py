@@ -12,8 +12,10 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from pipeline import deploy_state
-from pipeline.deploy_plan import KEPT, PREVIOUS, Actual, Desired, Made, Step, deployment_config, plan
+from pipeline import deploy_desired
+from pipeline.deploy_cleanup import KEPT
+from pipeline.deploy_plan import deployment_config, plan
+from pipeline.deploy_records import PREVIOUS, Actual, Desired, Made, Step
 from pipeline.failed import AGAIN, Failed
 from pipeline.project import Endpoint, Project, Scaling
 
@@ -27,7 +29,7 @@ def _image(number: int) -> str:
 
 def _desired(image: int = 1, scaling: Scaling | None = None, warm: tuple[str, ...] = (), **endpoint: Any) -> Desired:
     project = replace(SHOP, endpoint=Endpoint("shop", **endpoint), scaling=scaling)
-    return deploy_state.desired(project, _image(image), warm)
+    return deploy_desired.desired(project, _image(image), warm)
 
 
 @dataclass
@@ -423,7 +425,7 @@ def test_what_a_roll_back_goes_to_stays_however_old() -> None:
 def test_name_that_leaves_no_room_for_a_hash_is_refused() -> None:
     project = replace(SHOP, endpoint=Endpoint("s" * 55))
     with pytest.raises(Failed, match="at most 54"):
-        deploy_state.desired(project, _image(1))
+        deploy_desired.desired(project, _image(1))
 
 
 def test_warm_list_is_invoked_only_where_a_fleet_is_new() -> None:

@@ -17,7 +17,7 @@ import pytest
 import yaml
 
 from container import smoke
-from pipeline import deploy_plan, deploy_state, lambda_deploy
+from pipeline import deploy_cleanup, deploy_plan, deploy_scaling, deploy_state, lambda_deploy
 from pipeline.bootstrap import bootstrap
 from pipeline.clients import Clients
 from pipeline.definition import render
@@ -163,7 +163,7 @@ def _run(person: Clients, function: Clients, aws: StandIn) -> None:
     aws.fail("CreateModel", how="500", done=True, retries_too=False)  # asked again, it looks whether it is done
     deploy()
     deploy("Finish")  # scaling, once it is in service
-    for image in range(2, deploy_plan.KEPT + 5):  # and what is old is cleaned up
+    for image in range(2, deploy_cleanup.KEPT + 5):  # and what is old is cleaned up
         built(person, image)
         deploy(image=image)
         deploy("Finish", image=image)
@@ -177,8 +177,13 @@ def _run(person: Clients, function: Clients, aws: StandIn) -> None:
 
 def _plannable() -> set[str]:
     """Every operation of a Step in the source of the plan; not the warming, which follows a wait that is never made."""
-    tree = ast.parse(Path(deploy_plan.__file__).read_text())
-    steps = [node for node in ast.walk(tree) if isinstance(node, ast.Call) and getattr(node.func, "id", "") == "Step"]
+    trees = [ast.parse(Path(part.__file__).read_text()) for part in (deploy_plan, deploy_scaling, deploy_cleanup)]
+    steps = [
+        node
+        for tree in trees
+        for node in ast.walk(tree)
+        if isinstance(node, ast.Call) and getattr(node.func, "id", "") == "Step"
+    ]
     names = [step.args[3].value for step in steps if len(step.args) > 3 and isinstance(step.args[3], ast.Constant)]
     return {"".join(word.capitalize() for word in str(name).split("_")) for name in names} - {"InvokeEndpoint"}
 
