@@ -4,19 +4,17 @@ An image goes by its digest, never by a tag alone: what was tried is what is rol
 """
 
 import re
-from collections.abc import Mapping
 from dataclasses import dataclass
-from typing import Any
 
 from botocore.exceptions import ClientError
 
+from pipeline import images
 from pipeline.clients import Clients, asking, code
 from pipeline.deploy_state import describe
 from pipeline.failed import Failed
 from pipeline.project import Project
 
 DEPLOYED = "deployed"
-_LAYERS = "libraries-"
 _URI = re.compile(
     r"(?P<registry>[^/@\s]+)/(?P<repository>[^@\s]+?)(:(?P<tag>[^/:@\s]+))?@(?P<digest>sha256:[0-9a-f]{64})"
 )
@@ -101,28 +99,5 @@ def _check_there(project: Project, clients: Clients, digest: str) -> None:
 
 
 def _newest(project: Project, clients: Clients) -> Chosen | None:
-    with asking(f"list the images of {project.repository}"):
-        try:
-            pages = clients.ecr.get_paginator("describe_images").paginate(
-                repositoryName=project.repository, filter={"tagStatus": "TAGGED"}
-            )
-            images: list[Any] = [image for page in pages for image in page["imageDetails"] if _built(image)]
-            if not images:
-                return None
-            found = clients.ecr.describe_repositories(repositoryNames=[project.repository])["repositories"]
-        except ClientError as error:
-            if code(error) == "RepositoryNotFoundException":
-                return None
-            raise
-    newest = max(images, key=lambda image: (image["imagePushedAt"], image["imageDigest"]))
-    tag = next(filter(_of_a_build, newest["imageTags"]))
-    return Chosen(f"{found[0]['repositoryUri']}@{newest['imageDigest']}", f"the newest built, {tag}")
-
-
-def _built(image: Mapping[str, Any]) -> bool:
-    return any(map(_of_a_build, image.get("imageTags", ())))
-
-
-def _of_a_build(tag: str) -> bool:
-    """buildspec.yml keeps the layers of the libraries in the same repository: no image to serve with."""
-    return not tag.startswith(_LAYERS)
+    found = images.newest(clients, project)
+    return Chosen(found.uri, f"the newest built, {found.tag}") if found else None

@@ -52,17 +52,17 @@ def find(clients: Clients, project: Project, tag: str) -> Pushed | None:
 
 
 def newest(clients: Clients, project: Project) -> Pushed | None:
-    """The image that was pushed last."""
-    address = repository(clients, project)
-    with asking("list the images"):
+    """The image that was pushed last; None where there is none, or no repository."""
+    with asking(f"list the images of {project.repository}"):
         pages = clients.ecr.get_paginator("describe_images").paginate(
             repositoryName=project.repository, filter={"tagStatus": "TAGGED"}
         )
-        images: list[Any] = [image for page in pages for image in page["imageDetails"]]
-    named = [
-        (image["imagePushedAt"], tag, image["imageDigest"])
-        for image in images
-        for tag in image.get("imageTags", [])
-        if not tag.startswith(LIBRARIES)
-    ]
-    return Pushed(address, *max(named)[1:]) if named else None
+        try:
+            told: list[Any] = [image for page in pages for image in page["imageDetails"]]
+        except clients.ecr.exceptions.RepositoryNotFoundException:
+            return None
+    tags = [(image, tag) for image in told for tag in image.get("imageTags", ()) if not tag.startswith(LIBRARIES)]
+    if not tags:
+        return None
+    image, tag = max(tags, key=lambda one: (one[0]["imagePushedAt"], one[0]["imageDigest"]))
+    return Pushed(repository(clients, project), tag, image["imageDigest"])

@@ -11,6 +11,7 @@ import re
 import shlex
 import signal
 import subprocess
+import threading
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -89,8 +90,9 @@ class Run:
     say: Callable[[str], None]
     agent: Callable[[str], None]
     succeeding: bool = True
-    process: subprocess.Popen[str] | None = field(default=None, init=False)
-    killed: bool = field(default=False, init=False)
+    _process: subprocess.Popen[str] | None = field(default=None, init=False)
+    _killed: bool = field(default=False, init=False)
+    _starting: threading.Lock = field(default_factory=threading.Lock, init=False)
 
     def __post_init__(self) -> None:
         own = (self.spec.get("env") or {}).get("variables") or {}
@@ -119,9 +121,10 @@ class Run:
 
     def kill(self) -> None:
         """Ends the command that runs, and what it has started; none is begun after it."""
-        self.killed = True
-        if self.process is not None and self.process.poll() is None:
-            os.killpg(self.process.pid, signal.SIGKILL)
+        with self._starting:
+            self._killed = True
+            if self._process is not None and self._process.poll() is None:
+                os.killpg(self._process.pid, signal.SIGKILL)
 
     def _has_begun(self, name: str) -> bool:
         return (self.state / name).exists()
@@ -148,10 +151,20 @@ class Run:
         shell = (self.spec.get("env") or {}).get("shell", "sh")
         succeeding = f"export CODEBUILD_BUILD_SUCCEEDING={int(self.succeeding)}\n"
         script = f'. "$STATE/exported"\n{succeeding}cd "$(cat "$STATE/folder")" || exit\n{_STATE}{command}\n'
-        if self.killed:
-            return 137
-        self.process = subprocess.Popen(
-            [shell, "-c", script],
+        with self._starting:
+            if self._killed:
+                return 137
+            process = self._process = self._start([shell, "-c", script])
+        assert process.stdout is not None
+        with process.stdout as lines:
+            for line in lines:
+                self.say(re.sub(r"\x1b\[[0-9;]*m", "", line.rstrip("\n")))
+        return process.wait()
+
+    def _start(self, command: Sequence[str]) -> "subprocess.Popen[str]":
+        """In a session of its own, so that all of it can be ended."""
+        return subprocess.Popen(
+            command,
             env={"STATE": str(self.state), "PATH": os.environ["PATH"]},
             stdin=subprocess.DEVNULL,
             stdout=subprocess.PIPE,
@@ -160,8 +173,3 @@ class Run:
             errors="replace",
             start_new_session=True,
         )
-        assert self.process.stdout is not None
-        with self.process.stdout as lines:
-            for line in lines:
-                self.say(re.sub(r"\x1b\[[0-9;]*m", "", line.rstrip("\n")))
-        return self.process.wait()
