@@ -131,7 +131,9 @@ class Run:
     def _processing(self, step: Mapping[str, Any], told: Any) -> tuple[Mapping[str, Any], str]:
         job = self._job(step)
         found = local_jobs.processing(job, told)
-        return found, job.log.read_text(errors="replace").strip().rpartition("\n")[2]
+        lines = job.log.read_text(errors="replace").splitlines()
+        scores = [line.removeprefix("evaluation:").replace("=", " ") for line in lines if line[:11] == "evaluation:"]
+        return found, ", ".join(scores[:4] or lines[-1:])
 
     def _registration(self, step: Mapping[str, Any], told: Any) -> tuple[Mapping[str, Any], str]:
         found = local_jobs.registration(self._job(step), told)

@@ -38,7 +38,7 @@ def verdict(models: Sequence[Judged]) -> Verdict:
     short = [problem for model in models if (problem := shortfall(model))]
     if short:
         return Verdict(False, _cut(short))
-    scored = [f"{model.name} {model.metric} {_value(model):g}" for model in models if model.bound is not None]
+    scored = [f"{model.name}: {model.metric} {_value(model):g}." for model in models if model.bound is not None]
     return Verdict(
         True, _cut([f"All {len(models)} models are good enough." if len(models) > 1 else "It is good.", *scored])
     )
