@@ -9,10 +9,13 @@
 Lines are (text, style) pieces, so that a terminal may have colours and a file has none.
 """
 
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from contextlib import contextmanager
 from dataclasses import dataclass
 from typing import Any
 
+from rich.console import Console
+from rich.live import Live
 from rich.text import Text
 
 from pipeline.definition_check import needs
@@ -36,6 +39,25 @@ class Seen:
 
     state: str = "Waiting"
     note: str = ""
+
+
+@contextmanager
+def live(picture: Callable[[], list[Text]]) -> Iterator[bool]:
+    """The graph on stderr, drawn again twice a second while the `with` block runs, and gone afterwards. False where
+    that is no terminal, and nothing is drawn."""
+    console = Console(stderr=True, highlight=False)
+    if not console.is_terminal:
+        yield False
+        return
+    drawing = Live(
+        get_renderable=lambda: Text("\n").join(picture()),
+        console=console,
+        refresh_per_second=2,
+        transient=True,
+        redirect_stdout=False,
+    )
+    with drawing:
+        yield True
 
 
 def draw(definition: Mapping[str, Any], seen: Mapping[str, Seen]) -> list[Text]:

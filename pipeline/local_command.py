@@ -3,6 +3,7 @@
 import json
 import signal
 import threading
+import time
 from collections.abc import Mapping, Sequence
 from contextlib import closing
 from dataclasses import dataclass, replace
@@ -11,11 +12,11 @@ from typing import Any
 
 from pipeline import overrides, pipeline_data, project_file
 from pipeline.clients import Clients
-from pipeline.definition import DEPLOY, render
+from pipeline.definition import DEPLOY, JUDGE, render
 from pipeline.definition_check import notes
 from pipeline.failed import DONE, REFUSED, Failed
 from pipeline.gather import parts
-from pipeline.graph import Seen, draw
+from pipeline.graph import Seen, draw, live
 from pipeline.local_run import EXECUTING, FAILED, SUCCEEDED, Done, Run
 from pipeline.local_world import World
 from pipeline.options import print_json, print_table, say
@@ -54,9 +55,8 @@ def run(where: Where, words: Sequence[str], keep: bool, as_json: bool) -> int:
         if where.data or data.is_dir():
             place = pipeline_data.upload(project, world.clients, data)
             given = pipeline_data.settings(definition, place) | given
-        watch = (lambda _: None) if as_json else _watch
-        run = Run(definition, overrides.values(definition, given), world, watch, where.parallel)
-        run.run()
+        run = Run(definition, overrides.values(definition, given), world, where.parallel)
+        _watched(run, definition, as_json)
         _tell(run, definition, world, as_json)
         if keep and not run.failed and world.local:
             _serve(world)
@@ -70,7 +70,20 @@ def _known(project: Project, url: str | None) -> Project:
     return Clients.of(project, url).resolve(project) if url else replace(project, account=project.account or _ACCOUNT)
 
 
-def _watch(done: Done) -> None:
+def _watched(run: Run, definition: Mapping[str, Any], as_json: bool) -> None:
+    """Runs it. A terminal shows its graph meanwhile; anything else, a line for each step that begins or ends."""
+    if as_json:
+        run.run(lambda _: None)
+        return
+    with live(lambda: draw(definition, _seen(run))) as is_drawn:
+        run.run((lambda _: None) if is_drawn else _say)
+
+
+def _seen(run: Run) -> dict[str, Seen]:
+    return {name: Seen(done.state, _note(done)) for name, done in run.done.items()}
+
+
+def _say(done: Done) -> None:
     if done.state == EXECUTING and done.kind in ("Training", "Processing"):
         say(f"  {done.name} ...", style="dim")
     elif done.state == SUCCEEDED:
@@ -85,12 +98,13 @@ def _tell(run: Run, definition: Mapping[str, Any], world: World, as_json: bool) 
         return
     from pipeline.pipeline_cli import show_graph
 
-    show_graph(draw(definition, {name: Seen(done.state, _note(done)) for name, done in run.done.items()}))
+    show_graph(draw(definition, _seen(run)))
     for done in run.failed:
         print(f"{done.name}: {done.reason}")
     for note in notes(definition):
         say(note, style="yellow")
     if not run.failed:
+        print(run.answer(JUDGE)["OutputParameters"]["Sentence"])
         _tell_deployed(run, world)
 
 
@@ -119,6 +133,8 @@ def _told(run: Run, world: World) -> dict[str, Any]:
 def _note(done: Done) -> str:
     if done.kind == "Condition" and done.state == SUCCEEDED:
         return {"True": "yes", "False": "no"}[done.said]
+    if done.state == EXECUTING:
+        return lasting(time.monotonic() - done.began)
     return lasting(done.seconds) if done.state in (SUCCEEDED, FAILED) else ""
 
 

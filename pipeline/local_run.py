@@ -1,6 +1,6 @@
 """Runs a pipeline's definition on this machine, as SageMaker Pipelines would: the same steps, references, conditions.
 
-    Run(definition, values, world, watch).run() -> [Done, ...]
+    Run(definition, values, world).run(watch) -> [Done, ...]
 
 A step begins when all that it needs has succeeded, and those that can run beside each other do. Of a condition's
 branches one runs, and the other's steps are Skipped. Where a step fails, none is begun any more, and those that run
@@ -37,45 +37,49 @@ _COMPARE: dict[str, Callable[[Any, Any], bool]] = {
 
 @dataclass(frozen=True)
 class Done:
-    """How it stands with a step. seconds: how long it took; reason: why it failed; said: what it has to say else."""
+    """How it stands with a step. began: by time.monotonic; seconds: how long it took; reason: why it failed; said: what
+    it has to say else."""
 
     name: str
     kind: str
     state: str = WAITING
+    began: float = 0.0
     seconds: float = 0.0
     reason: str = ""
     said: str = ""
 
 
 class Run:
-    """values: of every parameter. watch hears of each step that begins and ends."""
+    """values: of every parameter; parallel: steps that may run at the same time."""
 
     def __init__(
-        self, definition: Mapping[str, Any], values: Mapping[str, Any], world: World, watch: Watch, parallel: int = 2
+        self, definition: Mapping[str, Any], values: Mapping[str, Any], world: World, parallel: int = 2
     ) -> None:
         self.id = f"{datetime.now(UTC):%Y%m%dt%H%M%S}{secrets.token_hex(2)}"
         self._steps = {step["Name"]: step for step in all_steps(definition)}
         self._within = {inner: name for name, step in self._steps.items() for inner in _branches(step)}
         self._needs = {name: needs(step) | self._around(name) for name, step in self._steps.items()}
         self.done = {name: Done(name, step["Type"]) for name, step in self._steps.items()}
-        self._values, self._world, self._watch, self._parallel = values, world, watch, parallel
+        self._values, self._world, self._parallel = values, world, parallel
         self._results: dict[str, Mapping[str, Any]] = {}
         self._began = datetime.now(UTC)
+        self._watch: Watch = lambda _: None
 
-    def run(self) -> list[Done]:
-        """How each step ended, in the definition's order."""
+    def run(self, watch: Watch) -> list[Done]:
+        """How each step ended, in the definition's order. watch hears of each that begins and ends."""
+        self._watch = watch
         with ThreadPoolExecutor(self._parallel) as threads:
-            running: dict[Future[tuple[Mapping[str, Any], str]], tuple[str, float]] = {}
+            running: dict[Future[tuple[Mapping[str, Any], str]], str] = {}
             while True:
                 free = 0 if self.failed else self._parallel - len(running)
                 for name in self._ready()[:free]:
-                    self._note(replace(self.done[name], state=EXECUTING))
-                    running[threads.submit(self._do, self._steps[name])] = (name, time.monotonic())
+                    self._note(replace(self.done[name], state=EXECUTING, began=time.monotonic()))
+                    running[threads.submit(self._do, self._steps[name])] = name
                 if not running:
                     break
                 ended, _ = wait(running, return_when=FIRST_COMPLETED)
                 for future in ended:
-                    self._end(future, *running.pop(future))
+                    self._end(future, running.pop(future))
         return list(self.done.values())
 
     @property
@@ -100,8 +104,8 @@ class Run:
         self.done[done.name] = done
         self._watch(done)
 
-    def _end(self, future: Future[tuple[Mapping[str, Any], str]], name: str, began: float) -> None:
-        done = replace(self.done[name], seconds=time.monotonic() - began)
+    def _end(self, future: Future[tuple[Mapping[str, Any], str]], name: str) -> None:
+        done = replace(self.done[name], seconds=time.monotonic() - self.done[name].began)
         try:
             self._results[name], said = future.result()
         except (Failed, LookupError, OSError) as error:

@@ -167,6 +167,12 @@ def _rendered(project: "Project", clients: "Clients", image: str | None) -> Mapp
     if image is None:
         from pipeline import images
 
+        if lacking := sorted({model.framework for model in project.models} - {*project.image.frameworks}):
+            raise Failed(
+                f"The image has no {', '.join(lacking)}, which a [[model]] needs: add it to `frameworks` in [image], "
+                f"and run `medley build`, or name another image with --image."
+            )
+
         newest = images.newest(clients, project)
         if newest is None:
             raise Failed(f"The repository {project.repository} has no image: `medley build` makes one, or say --image.")
@@ -175,16 +181,15 @@ def _rendered(project: "Project", clients: "Clients", image: str | None) -> Mapp
 
 
 def _follow(look: Callable[[], "Execution"], as_json: bool) -> None:
-    """Prints the graph whenever it has changed; ends as the run does."""
-    before = None
-    while True:
-        found = look()
-        if found.is_over:
-            return _end(found, as_json)
-        if (found.seen, found.state) != before and not as_json:
-            _show(found)
-        before = (found.seen, found.state)
-        time.sleep(_PAUSE)
+    """A terminal shows the graph meanwhile; ends as the run does."""
+    from pipeline.graph import draw, live
+
+    found = look()
+    with live(lambda: draw(found.definition, found.seen)):
+        while not found.is_over:
+            time.sleep(_PAUSE)
+            found = look()
+    _end(found, as_json)
 
 
 def _end(found: "Execution", as_json: bool) -> None:

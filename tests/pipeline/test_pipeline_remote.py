@@ -92,6 +92,12 @@ def test_upsert_takes_the_newest_image_and_says_where_there_is_none(medley: Medl
     assert "`medley build`" in medley("upsert", code=REFUSED).stderr
 
 
+def test_image_without_a_model_s_framework_is_refused_before_anything_is_sent(medley: Medley, aws: StandIn) -> None:
+    Path("medley.toml").write_text(TOML.replace("sklearn", "catboost").replace("Ridge", "CatBoostRegressor"))
+    assert "The image has no catboost" in medley("upsert", code=REFUSED).stderr
+    assert ("sagemaker", "CreatePipeline") not in aws.calls
+
+
 def test_render_prints_the_definition(medley: Medley) -> None:
     definition = json.loads(medley("render", "--image", IMAGE).stdout)
     assert definition["Version"] == "2020-12-01"
