@@ -64,6 +64,8 @@ def rollback(
         found, clients = opened(project, endpoint_url)
         order = deploying.Order(None, despite_alarms, to)
         _carry_out(deploying.planned_rollback(found, clients, order), clients, dry_run, no_wait, as_json)
+    if not dry_run:
+        say("The next `medley deploy` takes the newest image again; `medley deploy --image deployed` keeps this one.")
 
 
 def status(project: ProjectFile = None, endpoint_url: EndpointUrl = None, as_json: Json = False) -> None:

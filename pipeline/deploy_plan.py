@@ -25,6 +25,7 @@ from pipeline.failed import Failed
 
 WARM = "runtime"  # the service of a step that may fail and be told, and no more
 _LONGEST = 28_800  # seconds that SageMaker lets a roll-out take
+_SHORT = len("sha256:0123456789ab")
 _STARTING = 3_600  # of which a fleet may need these to start
 
 
@@ -50,7 +51,7 @@ def rolls_out(steps: Iterable[Step]) -> bool:
 def _made(desired: Desired, actual: Actual) -> Iterator[Step]:
     model, config = desired.model, desired.config
     if model and model["ModelName"] not in {made.name for made in actual.models}:
-        says = f"{model['ModelName']}: {desired.image}"
+        says = f"{model['ModelName']}, image {str(desired.image).partition('@')[2][:_SHORT] or desired.image}"
         yield Step("create model", says, "sagemaker", "create_model", model)
     if config and desired.config_name not in {made.name for made in actual.configs}:
         says = f"{desired.config_name}: {desired.count} of {desired.instance_type}"

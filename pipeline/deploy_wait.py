@@ -89,7 +89,7 @@ class Waiter:
         if endpoint.status == "InService":
             return RolledBack(
                 f"{name} was rolled back from {self.config}: {reason}.{self._ringing()} It serves "
-                f"{endpoint.config}, as before. Mend what the log names and deploy again.".replace("..", "."),
+                f"{endpoint.config}, as before. Mend that and deploy again.".replace("..", "."),
                 log,
             )
         if endpoint.status == "Failed":

@@ -163,6 +163,7 @@ def test_roll_back_command_goes_back(clients: Clients, medley: Medley) -> None:
     assert "sagemaker.update_endpoint" in shown.stdout
     done = _told(medley("rollback", "--json"))
     assert done["image"].endswith(f"@sha256:{1:064x}")
+    assert "`medley deploy --image deployed` keeps this one" in medley("rollback").stderr
 
 
 # Status
