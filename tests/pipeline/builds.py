@@ -84,6 +84,7 @@ def by_hand(clients: Clients, project: Project) -> None:
         Bucket=project.bucket,
         CreateBucketConfiguration={"LocationConstraint": project.region},  # type: ignore[typeddict-item]
     )
+    clients.s3.put_bucket_versioning(Bucket=project.bucket, VersioningConfiguration={"Status": "Enabled"})
     clients.ecr.create_repository(repositoryName=project.repository, imageTagMutability="IMMUTABLE")
     clients.codebuild.create_project(
         name=project.build_project,
