@@ -8,6 +8,8 @@ import json
 from collections.abc import Mapping
 from typing import Any
 
+from pipeline.deploy_plan import deployment_config
+from pipeline.deploy_records import Rollout
 from pipeline.project import Project, Training
 from pipeline.verdict import METRICS
 
@@ -38,7 +40,6 @@ _RETRIES = [
 ]
 _CONTENT_TYPES = ["text/csv", "application/json", "application/jsonlines", "application/x-npy", "text/libsvm"]
 _ACCEPTED = ["application/json", "text/csv", "application/jsonlines", "application/x-npy"]
-_LONGEST_WAIT = 7200  # seconds for a roll-out in small steps, and its baking
 
 
 def parameter(name: str) -> dict[str, str]:
@@ -123,13 +124,21 @@ def evaluation(project: Project, model: Training, name: str, rows: Any) -> Step:
 
 def smoke(project: Project, name: str, deploy: str, *more: str) -> Step:
     """Waits for the endpoint of the step `deploy`, and invokes all that it has put there."""
-    words = ["smoke", *more, "--report", f"{PROCESSING}/report", "--wait", str(_LONGEST_WAIT)]
+    longest = _longest_roll_out(project)
+    words = ["smoke", *more, "--report", f"{PROCESSING}/report", "--wait", str(longest)]
     words += ["--message", "/opt/ml/output/message"]
     inputs = {"report": {"Get": f"Steps.{deploy}.OutputParameters['Report']"}}
     step = _processing(project, name, words, inputs, 1)
     step["Arguments"]["Environment"] = {"AWS_REGION": project.region, "AWS_DEFAULT_REGION": project.region}
-    step["Arguments"]["StoppingCondition"] = {"MaxRuntimeInSeconds": _LONGEST_WAIT + 3600}
+    step["Arguments"]["StoppingCondition"] = {"MaxRuntimeInSeconds": longest + 3600}
     return step
+
+
+def _longest_roll_out(project: Project) -> int:
+    """Seconds that a deploy gives it, however many instances there are then."""
+    said = project.endpoint
+    config = deployment_config(Rollout(said.traffic, said.traffic_percent, said.bake_seconds, ()), 2)
+    return int(config["BlueGreenUpdatePolicy"]["MaximumExecutionTimeoutInSeconds"])
 
 
 def registration(project: Project, model: Training, name: str) -> Step:

@@ -2,6 +2,7 @@
 
 import copy
 import json
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -11,7 +12,7 @@ from pipeline import project_file
 from pipeline.definition import render, slug
 from pipeline.definition_check import LARGEST, all_steps, count_steps, notes, problems
 from pipeline.failed import Failed
-from pipeline.project import Project, Training
+from pipeline.project import Endpoint, Project, Training
 
 GOLDEN = Path(__file__).parent / "golden"
 IMAGE = "123456789012.dkr.ecr.eu-central-1.amazonaws.com/medley-golden:1"
@@ -216,3 +217,11 @@ def test_check_finds(break_it: Any, said: str) -> None:
     assert problems(definition) == []
     break_it(definition)
     assert any(said in problem for problem in problems(definition)), problems(definition)
+
+
+def test_smoke_waits_as_long_as_a_roll_out_may_take() -> None:
+    slow = Endpoint("golden", traffic="linear", traffic_percent=10, bake_seconds=1800)
+    definition = render(replace(project(model("a")), endpoint=slow), IMAGE)
+    arguments = _arguments(definition, "Wait")
+    assert arguments["AppSpecification"]["ContainerArguments"][4:6] == ["--wait", "21600"]
+    assert arguments["StoppingCondition"]["MaxRuntimeInSeconds"] > 21600

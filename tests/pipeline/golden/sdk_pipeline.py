@@ -95,9 +95,9 @@ def given(name: str, source: object) -> ProcessingInput:
 
 
 def smoke(name: str, deploy: LambdaStep, *more: str) -> ProcessingStep:
-    words = ["smoke", *more, "--report", "/opt/ml/processing/report", "--wait", "7200"]
+    words = ["smoke", *more, "--report", "/opt/ml/processing/report", "--wait", "4200"]
     env = {"AWS_REGION": REGION, "AWS_DEFAULT_REGION": REGION}
-    ran = processor(1, 10800, env).run(
+    ran = processor(1, 7800, env).run(
         inputs=[given("report", deploy.properties.Outputs["Report"])],
         arguments=[*words, "--message", "/opt/ml/output/message"],
     )
