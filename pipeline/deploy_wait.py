@@ -95,6 +95,10 @@ class Waiter:
         if endpoint.status == "Failed":
             again = "Deploying again, once that is mended, removes what failed and makes it anew."
             return NotServing(f"{name} has failed: {reason}. It serves nothing. {again}".replace("..", "."), log)
+        if endpoint.status == "UpdateRollbackFailed":
+            both = "The update has failed, and so has its roll-back: fleets of both configs may serve."
+            again = "Deploy again, or `medley rollback`: either rolls out one config."
+            return NotServing(f"{name}: {reason}. {both} {again}".replace("..", "."), log)
         return NotServing(f"{name} is {endpoint.status or 'gone'}: {reason}. `medley status` tells more.", log)
 
     def _ringing(self) -> str:

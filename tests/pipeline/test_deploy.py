@@ -96,6 +96,24 @@ def test_roll_out_that_an_alarm_ends_says_why_and_shows_the_log(aws: StandIn, cl
     assert deployed(clients)["done"] == "done", "deploying again is how it is mended"
 
 
+def test_roll_back_that_fails_as_well_is_told_and_deploying_again_mends_it(aws: StandIn, clients: Clients) -> None:
+    deployed(clients)
+    second = built(clients, 2)
+    aws.sagemaker.goes("shop", "UpdateRollbackFailed", reason="There is no capacity")
+    with pytest.raises(NotServing, match=r"There is no capacity\. The update has failed, and so has its roll-back"):
+        deployed(clients)
+    deployed(clients)
+    assert (serves(clients), deploy_state.describe(clients, "shop").status) == (second, "InService")
+
+
+def test_wait_has_an_end_and_the_roll_out_goes_on(aws: StandIn, clients: Clients) -> None:
+    aws.sagemaker.goes("shop", "InService", looks=50)
+    with pytest.raises(Failed, match="it goes on at AWS") as failure:
+        carry_out(planned(PROJECT, clients), clients, lambda _: None, replace(AT_ONCE, limit=-1.0))
+    assert failure.value.code == AGAIN
+    assert names(planned(PROJECT, clients))[0] == "wait until in service"
+
+
 def test_scaling_is_there_again_after_another_instance_type_was_rolled_back(aws: StandIn, clients: Clients) -> None:
     deployed(clients)
     aws.sagemaker.goes("shop", "RollingBack", reason="Alarm medley-shop-5xx was in ALARM")

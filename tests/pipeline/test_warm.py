@@ -10,6 +10,7 @@ from pipeline import warm
 from pipeline.aliases import Aliases
 from pipeline.clients import Clients
 from pipeline.deploy import planned, warm_list
+from pipeline.failed import Failed
 from pipeline.project import Endpoint
 from tests.aws.server import REGION, StandIn
 from tests.pipeline.account import PROJECT, bootstrapped, built, deployed, names
@@ -104,6 +105,16 @@ def test_warm_list_is_invoked_by_what_its_aliases_stand_for_and_told(clients: Cl
     assert warmed == [TARGET, "größe/wine.tar.gz"]
     assert len([line for line in done["said"] if "is warm after" in line]) == 2
     assert done["not_warmed"] == ["unknown"]
+
+
+@pytest.mark.parametrize("how", ["throttle", "denied", "500", "timeout"])
+def test_alias_that_cannot_be_read_ends_the_deploy_before_anything_is_made(
+    aws: StandIn, clients: Clients, how: str
+) -> None:
+    aws.fail("GetObject", how=how)
+    with pytest.raises(Failed, match="read the alias churn"):
+        planned(WARM, clients)
+    assert ("sagemaker", "CreateModel") not in aws.calls
 
 
 def test_nothing_is_invoked_where_nothing_is_rolled_out(clients: Clients, runtime: Answering) -> None:
