@@ -53,7 +53,7 @@ def bootstrap(
     wanted = {**parameters(project), "MakesBucket": makes, "FunctionKey": known.get("FunctionKey", "")}
     outcomes = []
     if not there:  # nothing can have the function's code yet
-        outcomes.append(stack.bring(wanted, {_TAGS: project.name}))
+        outcomes.append(stack.bring(wanted, {_TAGS: project.name}, only_make=True))
     wanted["FunctionKey"] = _put_code(project, clients, of, say)
     outcomes.append(stack.bring(wanted, {_TAGS: project.name}))
     outcome = next((one for one in outcomes if one != "unchanged"), "unchanged")

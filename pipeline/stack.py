@@ -60,8 +60,9 @@ class Stack:
             )
         return found
 
-    def bring(self, parameters: Mapping[str, str], tags: Mapping[str, str]) -> str:
-        """To the template with these parameters: created, updated or unchanged. Raises Failed with the reason."""
+    def bring(self, parameters: Mapping[str, str], tags: Mapping[str, str], only_make: bool = False) -> str:
+        """To the template with these parameters: created, updated or unchanged. only_make: one that is there stays as
+        it is. Raises Failed with the reason."""
         found = self.rest()
         if found and found["StackStatus"] in _REMAINS:
             self.say(f"{self.name} is {found['StackStatus']}: what is left of it is removed first")
@@ -75,9 +76,9 @@ class Stack:
             "Tags": [{"Key": key, "Value": value} for key, value in tags.items()],
         }
         if found:
-            return self._update(asked)
+            return "unchanged" if only_make else self._update(asked)
         # None: the answer to our own call was lost, or somebody else was faster; it is the same template
-        return self._create(asked) or self.bring(parameters, tags)
+        return self._create(asked) or self.bring(parameters, tags, only_make)
 
     def remove(self) -> None:
         """Nothing is done where there is none. Raises Failed with the reason."""

@@ -14,9 +14,8 @@ from datetime import UTC, datetime
 from typing import Any
 
 from botocore.exceptions import BotoCoreError, ClientError
-from moto.cloudformation.exceptions import ValidationError
+from moto.cloudformation.exceptions import AlreadyExistsException, ValidationError
 from moto.cloudformation.responses import CloudFormationResponse
-from moto.core.exceptions import ServiceException
 from moto.core.responses import ActionResult, EmptyResult
 
 from tests.aws import inside
@@ -102,7 +101,7 @@ class CloudFormation:
     def _create(self, response: Any, _: object) -> ActionResult:
         name = response._get_param("StackName")
         if self._named(name):
-            raise ServiceException("AlreadyExistsException", f"Stack [{name}] already exists")
+            raise AlreadyExistsException(f"Stack [{name}] already exists")
         arn = f"arn:aws:cloudformation:{response.region}:{response.current_account}:stack/{name}/{next(self._numbers)}"
         text, scope = self._asked(response, arn, None)
         stack = self._stacks[arn] = Stack(name, arn, text, scope, "CREATE_IN_PROGRESS", _tags(response))
@@ -217,7 +216,7 @@ class CloudFormation:
             raise ValidationError(message=str(error)) from error
         named = any(resource["Type"] == "AWS::IAM::Role" for resource in template["Resources"].values())
         if named and "CAPABILITY_NAMED_IAM" not in (response._get_param("Capabilities") or []):
-            raise ServiceException(
+            raise CloudFormationError(
                 "InsufficientCapabilitiesException", "Requires capabilities : [CAPABILITY_NAMED_IAM]"
             )
         pseudo = {

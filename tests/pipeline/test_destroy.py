@@ -7,11 +7,13 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+from typer.testing import CliRunner
 
 from pipeline.bootstrap import bootstrap
+from pipeline.cli import app
 from pipeline.clients import Clients
 from pipeline.destroy import Plan, destroy, plan
-from pipeline.failed import Failed
+from pipeline.failed import REFUSED, WORDS, Failed
 from pipeline.project import Project
 from tests.aws.server import ACCOUNT, REGION, StandIn
 from tests.pipeline.account import PROJECT, built, deployed
@@ -143,6 +145,7 @@ def test_bucket_that_was_there_before_loses_what_is_below_the_prefix_alone(clien
     _destroy(clients, project, with_artifacts=True)
     assert _left(clients) == {"buckets": ["company-data"]}
     assert _objects(clients, "company-data") == ["medleys/rows.csv"]
+    assert "Uploads" not in clients.s3.list_multipart_uploads(Bucket="company-data")
 
 
 def test_project_that_was_destroyed_can_be_made_again_on_its_artifacts(whole: Clients) -> None:
@@ -202,13 +205,20 @@ def test_command_makes_asks_and_removes(aws: StandIn, tmp_path: Path) -> None:
     assert PROJECT.bucket in made.stdout
     assert "created" in made.stderr
 
-    for answer, code in (("", 2), ("no\n", 1)):
-        refused = _medley(tmp_path, "destroy", answer=answer)
-        assert (refused.returncode, "Nothing was removed" in refused.stderr) == (code, True)
-        assert "stack medley-shop" in refused.stderr
-    assert "DeleteStack" not in {operation for _, operation in aws.calls}
-
     gone = _medley(tmp_path, "destroy", "--with-artifacts", "--json", answer="shop\n")
     assert gone.returncode == 0, gone.stderr
     assert [one["what"] for one in json.loads(gone.stdout)["removed"]] == ["object", "stack", "bucket"]
     assert _left(Clients.of(PROJECT)) == {}
+
+
+@pytest.mark.parametrize(("answer", "code"), [("", WORDS), ("no\n", REFUSED)])
+def test_without_the_projects_name_nothing_is_removed(
+    aws: StandIn, clients: Clients, tmp_path: Path, answer: str, code: int
+) -> None:
+    bootstrap(PROJECT, clients, lambda _: None, lambda _: None, CODE)
+    (tmp_path / "medley.toml").write_text(f'name = "shop"\nregion = "{REGION}"\n')
+    words = ["destroy", "--project", str(tmp_path / "medley.toml")]
+    refused = CliRunner().invoke(app, words, input=answer)
+    assert (refused.exit_code, "Nothing was removed" in refused.stderr) == (code, True)
+    assert "stack medley-shop" in refused.stderr
+    assert "DeleteStack" not in {operation for _, operation in aws.calls}
