@@ -41,8 +41,8 @@ BUILD_ARGS ?=
 FRAMEWORKS ?= xgboost sklearn
 REVISION ?= $(shell git rev-parse HEAD 2>/dev/null)
 IMAGE_TESTS ?= tests/image tests/contract
-image:
-	$(ENGINE) build $(BUILD_ARGS) --tag $(IMAGE) --build-arg FRAMEWORKS="$(FRAMEWORKS)" \
+image:  # without attestations: with them docker may push an index of manifests, and SageMaker takes an image's own
+	BUILDX_NO_DEFAULT_ATTESTATIONS=1 $(ENGINE) build $(BUILD_ARGS) --tag $(IMAGE) --build-arg FRAMEWORKS="$(FRAMEWORKS)" \
 	  --build-arg VERSION="$$(sed -n 's/^version = "\(.*\)"/\1/p' pyproject.toml)" \
 	  --build-arg REVISION="$(REVISION)" --build-arg CREATED="$$(date -u +%Y-%m-%dT%H:%M:%SZ)" .
 

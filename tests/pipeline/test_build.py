@@ -221,9 +221,19 @@ def test_what_bootstrap_has_not_made_is_said(made: Rig) -> None:
 
 
 def test_doors_that_the_buildspec_uses_are_those_of_the_makefile() -> None:
-    words = ["make", "--dry-run", "image", "test-image", "IMAGE=r/i:t", "IMAGE_TESTS=tests/one", "REVISION=abc"]
+    words = [
+        "make",
+        "--dry-run",
+        "image",
+        "test-image",
+        "ENGINE=docker",
+        "IMAGE=r/i:t",
+        "IMAGE_TESTS=tests/one",
+        "REVISION=abc",
+    ]
     said = subprocess.run(words, cwd=ROOT, capture_output=True, text=True, check=True).stdout
     assert '--build-arg REVISION="abc"' in said
+    assert "BUILDX_NO_DEFAULT_ATTESTATIONS=1 docker build" in said
     assert "MEDLEY_TEST_IMAGE=r/i:t" in said
     assert said.rstrip().endswith("--dist loadgroup tests/one")
     assert MAKEFILE.count(":\n") == 3
