@@ -55,6 +55,8 @@ class World:
     _lock: threading.Lock = field(default_factory=threading.Lock)
 
     def __enter__(self) -> Self:
+        self.folder.mkdir(parents=True, exist_ok=True)
+        (self.folder / ".gitignore").write_text("*\n")  # rows and models are nobody's source
         self._told = _Told()
         return self
 

@@ -46,7 +46,7 @@ def checked(definition: Mapping[str, Any]) -> Mapping[str, Any]:
 
 def upsert(project: Project, clients: Clients, definition: Mapping[str, Any], parallel: int) -> str:
     """What was done: created, updated, or unchanged."""
-    text = json.dumps(checked(definition), ensure_ascii=False)
+    text = json.dumps(checked(definition))
     ensure_group(project, clients)
     wanted: dict[str, Any] = {
         "PipelineName": project.pipeline_name,

@@ -116,6 +116,13 @@ class ModelTable(Table):
     max_minutes: int = Field(_NONE, ge=1, le=7200, description="a whole number of minutes, up to 7200")
     volume_gb: int = Field(_NONE, ge=1, le=16384, description="a whole number of gigabytes, from 1 on")
 
+    @field_validator("hyperparameters")
+    @classmethod
+    def _no_own(cls, given: dict[str, Any]) -> dict[str, Any]:
+        if own := sorted(given.keys() & {"framework", "estimator", "target", "predict_method"}):
+            raise ValueError(f"`{own[0]}` in [[model]] is a line of its own, and not one of `hyperparameters`.")
+        return given
+
     @field_validator("channels")
     @classmethod
     def _trained(cls, channels: dict[str, str]) -> dict[str, str]:

@@ -151,6 +151,7 @@ def test_model_name_used_twice_is_refused_where_it_is_written(tmp_path: Path) ->
         ('channels = {test = "x"}', "no `train`"),
         ('channels = {"a b" = "x", train = "t"}', "channels"),
         ('instance_type = "m5.large"', "ml.m5.large"),
+        ('hyperparameters = {target = "y"}', "`target` in [[model]] is a line of its own"),
     ],
 )
 def test_what_a_model_cannot_be_is_refused(tmp_path: Path, line: str, said: str) -> None:
