@@ -108,6 +108,11 @@ def _images(operation: str) -> Callable[[Words, str], Rights]:
     return lambda words, where: [Right(f"ecr:{operation}", f"arn:aws:ecr:{where}:repository/{words['repositoryName']}")]
 
 
+def describe_alarms(where: str) -> Right:
+    """Of all, whichever are asked for."""
+    return Right("cloudwatch:DescribeAlarms", f"arn:aws:cloudwatch:{where}:alarm:*")
+
+
 _TABLE: dict[str, Callable[[Words, str], Rights]] = {
     "sts.GetCallerIdentity": lambda _, __: [],  # AWS denies it to nobody
     "s3.GetObject": _object("GetObject"),
@@ -136,7 +141,7 @@ _TABLE: dict[str, Callable[[Words, str], Rights]] = {
     "application-autoscaling.PutScalingPolicy": _scaling("PutScalingPolicy", "PutMetricAlarm"),
     "application-autoscaling.DescribeScalableTargets": _anywhere("application-autoscaling:DescribeScalableTargets"),
     "application-autoscaling.DescribeScalingPolicies": _anywhere("application-autoscaling:DescribeScalingPolicies"),
-    "cloudwatch.DescribeAlarms": _anywhere("cloudwatch:DescribeAlarms"),
+    "cloudwatch.DescribeAlarms": lambda _, where: [describe_alarms(where)],
     "ecr.DescribeImages": _images("DescribeImages"),
     "ecr.DescribeRepositories": _images("DescribeRepositories"),
 }
@@ -146,7 +151,6 @@ NO_RESOURCE = frozenset(
     {
         "application-autoscaling:DescribeScalableTargets",
         "application-autoscaling:DescribeScalingPolicies",
-        "cloudwatch:DescribeAlarms",
         "cloudwatch:PutMetricData",
         "ecr:GetAuthorizationToken",
         "sagemaker:ListEndpointConfigs",

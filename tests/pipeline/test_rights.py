@@ -23,7 +23,7 @@ from pipeline.clients import Clients
 from pipeline.definition import render
 from pipeline.definition_check import all_steps
 from pipeline.project import Project, Scaling, Training
-from tests.aws.rights import NO_RESOURCE, Grant, Policies, Right, needed
+from tests.aws.rights import NO_RESOURCE, Grant, Policies, Right, describe_alarms, needed
 from tests.aws.server import ACCOUNT, REGION, StandIn
 from tests.aws.wire import Call
 from tests.pipeline.account import built
@@ -103,11 +103,12 @@ def test_no_action_is_a_wildcard_and_no_resource_is_one_that_can_be_named(client
 
 
 def test_execution_role_may_do_what_sagemaker_does_for_a_multi_model_endpoint(clients: Clients) -> None:
-    """AWS's own list (CreateModel API: execution role permissions), on this project's resources."""
+    """AWS's own lists (the execution role of CreateModel, and of roll-backs on alarms), on this project's resources."""
     listing = {"s3:prefix": f"{PROJECT.models_prefix}churn/"}
     rights = [
         Right("s3:GetObject", f"{BUCKET}/{PROJECT.models_prefix}churn/2026-11-22T101530Z-1a2b3c4d.tar.gz"),
         Right("s3:ListBucket", BUCKET, listing),
+        describe_alarms(WHERE),
         *_pull(),
         *_logs(PROJECT.endpoint_logs, "CreateLogGroup", "DescribeLogStreams"),
         *_metrics(),
