@@ -139,8 +139,10 @@ def _of_buildspec() -> Iterator[Right]:
 
 
 def test_build_role_may_do_what_buildspec_and_codebuild_do(clients: Clients) -> None:
+    """What CodeBuild does with a source in S3 is AWS's own list (the service role of CodeBuild)."""
     source = f"{BUCKET}/{PROJECT.source_key('0' * 64)}"
-    fetched = [Right("s3:GetObject", source), Right("s3:GetObjectVersion", source)]  # CodeBuild, of a versioned bucket
+    fetched = [Right("s3:GetObject", source), Right("s3:GetObjectVersion", source)]
+    fetched += [Right("s3:GetBucketAcl", BUCKET), Right("s3:GetBucketLocation", BUCKET)]
     _check(_policies(PROJECT.build_role), [*fetched, *_of_buildspec(), *_logs(PROJECT.build_logs)])
 
 
