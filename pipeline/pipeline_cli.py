@@ -164,20 +164,23 @@ def _rendered(project: "Project", clients: "Clients", image: str | None) -> Mapp
 
     if not project.models:
         raise Failed("medley.toml has no [[model]], so there is nothing to train: add one (docs/pipeline.md).")
-    if image is None:
-        from pipeline import images
+    return render(project, image or _newest(project, clients))
 
-        if lacking := sorted({model.framework for model in project.models} - {*project.image.frameworks}):
-            raise Failed(
-                f"The image has no {', '.join(lacking)}, which a [[model]] needs: add it to `frameworks` in [image], "
-                f"and run `medley build`, or name another image with --image."
-            )
 
-        newest = images.newest(clients, project)
-        if newest is None:
-            raise Failed(f"The repository {project.repository} has no image: `medley build` makes one, or say --image.")
-        image = newest.uri
-    return render(project, image)
+def _newest(project: "Project", clients: "Clients") -> str:
+    """The image that medley.toml describes. Raises Failed where there is none, or it cannot train all models."""
+    from pipeline import images
+    from pipeline.failed import Failed
+
+    if lacking := sorted({model.framework for model in project.models} - {*project.image.frameworks}):
+        raise Failed(
+            f"The image has no {', '.join(lacking)}, which a [[model]] needs: add it to `frameworks` in [image], "
+            f"and run `medley build`, or name another image with --image."
+        )
+    newest = images.newest(clients, project)
+    if newest is None:
+        raise Failed(f"The repository {project.repository} has no image: `medley build` makes one, or say --image.")
+    return newest.uri
 
 
 def _follow(look: Callable[[], "Execution"], as_json: bool) -> None:

@@ -11,7 +11,7 @@ from botocore.exceptions import ClientError
 
 from pipeline import overrides
 from pipeline.clients import Clients, asking, code
-from pipeline.definition_check import problems
+from pipeline.definition_check import all_steps, problems
 from pipeline.failed import AGAIN, Failed
 from pipeline.graph import Seen
 from pipeline.project import Project
@@ -149,15 +149,27 @@ def execution(project: Project, clients: Clients, arn: str | None = None) -> Exe
         pages = clients.sagemaker.get_paginator("list_pipeline_execution_steps").paginate(PipelineExecutionArn=arn)
         steps = [step for page in pages for step in page["PipelineExecutionSteps"]]
         given = clients.sagemaker.list_pipeline_parameters_for_execution(PipelineExecutionArn=arn)
+    definition = json.loads(used["PipelineDefinition"])
+    seen = {step["StepName"]: Seen(step["StepStatus"], _note(step)) for step in steps}
     return Execution(
         arn,
         said["PipelineExecutionStatus"],
         said["CreationTime"],
-        json.loads(used["PipelineDefinition"]),
-        {step["StepName"]: Seen(step["StepStatus"], _note(step)) for step in steps},
+        definition,
+        {**_passed_over(definition, seen), **seen},
         {step["StepName"]: step["FailureReason"] for step in steps if step.get("FailureReason")},
         {one["Name"]: one["Value"] for one in given.get("PipelineParameters", ())},
     )
+
+
+def _passed_over(definition: Mapping[str, Any], seen: Mapping[str, Seen]) -> dict[str, Seen]:
+    """Steps of branches that were not taken: nothing is told of them."""
+    found: dict[str, Seen] = {}
+    for step in all_steps(definition):
+        branch = {"yes": "ElseSteps", "no": "IfSteps"}.get(seen.get(step["Name"], Seen()).note)
+        if step["Type"] == "Condition" and branch:
+            found |= {inner["Name"]: Seen("Skipped") for inner in all_steps({"Steps": step["Arguments"][branch]})}
+    return found
 
 
 def _note(step: Mapping[str, Any]) -> str:

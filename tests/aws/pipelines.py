@@ -30,8 +30,15 @@ class Pipelines:
         aws.extend(SageMakerResponse, operations)
         self.executions: dict[str, FakePipelineExecution] = {}
 
-    def stands(self, arn: str, state: str, steps: Mapping[str, tuple[str, str]], cached: tuple[str, ...] = ()) -> None:
-        """steps: by name the state, and a reason."""
+    def stands(
+        self,
+        arn: str,
+        state: str,
+        steps: Mapping[str, tuple[str, str]],
+        cached: tuple[str, ...] = (),
+        outcomes: Mapping[str, str] | None = None,
+    ) -> None:
+        """steps: by name the state, and a reason. outcomes: True or False, of conditions."""
         self.executions[arn].pipeline_execution_status = state
         self._steps[arn] = [
             {
@@ -40,6 +47,7 @@ class Pipelines:
                 "StartTime": _BEGAN,
                 **({} if status == "Executing" else {"EndTime": _BEGAN + timedelta(seconds=75)}),
                 **({"FailureReason": reason} if reason else {}),
+                **({"Metadata": {"Condition": {"Outcome": outcomes[name]}}} if name in (outcomes or {}) else {}),
                 **({"CacheHitResult": {"SourcePipelineExecutionArn": arn}} if name in cached else {}),
             }
             for name, (status, reason) in steps.items()

@@ -183,6 +183,18 @@ def test_status_draws_the_graph_and_why_a_step_failed(sent: Medley, pipelines: P
     assert (told["state"], told["steps"]["Evaluate-a"]["state"]) == ("Failed", "Failed")
 
 
+def test_branch_that_was_not_taken_is_drawn_as_such(sent: Medley, pipelines: Pipelines) -> None:
+    arn = _started(sent)
+    names = ["Train-a", "Evaluate-a", "Judge", "Good"]
+    steps = {**dict.fromkeys(names, ("Succeeded", "")), "Short": ("Failed", "a: rmse is 9")}
+    pipelines.stands(arn, "Failed", steps, outcomes={"Good": "False"})
+    said = sent("status", code=REFUSED).stdout
+    assert "✔ Good? no" in said
+    assert "- Deploy ─▶ - Moves?" in said
+    assert "✘ Short" in said
+    assert "Short: a: rmse is 9" in said
+
+
 def test_status_reads_all_pages_of_steps(sent: Medley, pipelines: Pipelines) -> None:
     arn = _started(sent)
     names = ["Train-a", "Evaluate-a", "Judge", "Good", "Register-a", "Approved", "Deploy"]
