@@ -127,7 +127,7 @@ def test_pack_lets_the_image_judge(models: Path) -> None:
 def test_words_that_are_no_command_are_answered_with_those_that_are() -> None:
     status, _, said = once("surf")
     assert status == 2
-    assert "serve | train | local | check | evaluate | version" in said
+    assert "serve | train | local | check | evaluate | smoke | version" in said
 
 
 def test_endpoint_ends_where_its_folder_is_not_there() -> None:
