@@ -32,13 +32,22 @@ class Removal:
 
 @dataclass(frozen=True)
 class Plan:
-    """steps: in their order. kept: objects that stay in the bucket, as nobody asked for them to go."""
+    """steps: in their order. kept: objects that stay in the bucket, as nobody asked for them to go; bucket: the
+    project's own, where it stays."""
 
     steps: tuple[Removal, ...]
     kept: int
+    bucket: str = ""
 
     def lines(self) -> list[str]:
         return [str(step.found) for step in self.steps]
+
+    def stays(self, bucket: str) -> str:
+        """What is not removed, in a sentence; '' where nothing is left."""
+        objects = "1 object" if self.kept == 1 else f"{self.kept:,} objects"
+        if self.bucket:
+            return f"The bucket {bucket} stays, with {objects}."
+        return f"In the bucket {bucket} {objects} of this project stay." if self.kept else ""
 
 
 def plan(
@@ -69,8 +78,11 @@ def plan(
         _stack(Stack(project.stack, clients, say, pause)),
         *(_bucket(project, clients) if with_artifacts else ()),
     ]
-    kept = 0 if with_artifacts else len({key for key, _ in removal.objects(project, clients)})
-    return Plan(tuple(step for step in steps if step), kept)
+    found = tuple(step for step in steps if step)
+    if with_artifacts:
+        return Plan(found, 0)
+    kept = len({key for key, _ in removal.objects(project, clients)})
+    return Plan(found, kept, project.bucket if removal.own_bucket(project, clients) else "")
 
 
 def destroy(planned: Plan, say: Say) -> None:
@@ -123,4 +135,4 @@ def _stack(stack: Stack) -> Removal | None:
 def told(planned: Plan) -> dict[str, Any]:
     """As JSON can have it."""
     removed = [{"what": step.found.what, "names": list(step.found.names)} for step in planned.steps]
-    return {"removed": removed, "objects_kept": planned.kept}
+    return {"removed": removed, "objects_kept": planned.kept, "bucket_kept": planned.bucket}

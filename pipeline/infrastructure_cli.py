@@ -66,8 +66,8 @@ def destroy(
         say(f"Nothing was to do: {project.name} has nothing in {project.region} of account {project.account}.")
     else:
         say(f"{project.name} is removed from {project.region} of account {project.account}.")
-    if planned.kept and not as_json:
-        say(f"{planned.kept:,} objects stay in {project.bucket}: `medley destroy --with-artifacts` removes them.")
+    if (stays := planned.stays(project.bucket)) and not as_json:
+        say(f"{stays} `medley destroy --with-artifacts` removes that too.")
 
 
 def _ask(project: "Project", planned: "Plan", yes: bool) -> None:
@@ -79,8 +79,8 @@ def _ask(project: "Project", planned: "Plan", yes: bool) -> None:
     say(f"This will be removed from {project.region} of account {project.account}, for good:")
     for line in planned.lines():
         say(f"  {line}")
-    if planned.kept:
-        say(f"{planned.kept:,} objects stay in {project.bucket}.")
+    if stays := planned.stays(project.bucket):
+        say(stays)
     say(f"Type {project.name} to remove it:")
     answer = sys.stdin.readline()
     if not answer:

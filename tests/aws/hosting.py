@@ -12,8 +12,7 @@ updated or deleted while something else is going on.
 """
 
 from collections import deque
-from collections.abc import Callable, Iterator, Mapping
-from contextlib import contextmanager
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 from datetime import UTC, datetime
 from typing import Any
@@ -23,8 +22,9 @@ from moto.sagemaker.exceptions import AWSValidationException
 from moto.sagemaker.models import FakeEndpoint, SageMakerModelBackend
 from moto.sagemaker.responses import SageMakerResponse
 
+from tests.aws.variants import any_instance_type, pending, variants_of
+
 _STILL = frozenset({"InService", "Failed", "UpdateRollbackFailed", "OutOfService"})
-_COUNTS = ("DesiredInstanceCount", "CurrentInstanceCount")
 _GONE = "(gone)"
 _WAYS: dict[tuple[str, str], tuple[str, ...]] = {
     ("create", "InService"): ("Creating", "InService"),
@@ -129,7 +129,7 @@ class Hosting:
     def _create_endpoint_config(self, response: Any, own: Callable[[], Any]) -> Any:
         name = response._get_param("EndpointConfigName")
         _refuse_second("endpoint configuration", name, response.sagemaker_backend.endpoint_configs, response)
-        with _any_instance_type(response._get_param("ProductionVariants")) as restore:
+        with any_instance_type(response._get_param("ProductionVariants")) as restore:
             answer = own()
             restore(response.sagemaker_backend.endpoint_configs[name].production_variants)
         return answer
@@ -156,7 +156,7 @@ class Hosting:
         life.before = (endpoint.endpoint_config_name, endpoint.production_variants)
         life.deployment = life.last_deployment = response._get_param("DeploymentConfig")
         endpoint.endpoint_config_name = wanted
-        endpoint.production_variants = _variants(endpoint, config.production_variants, response)
+        endpoint.production_variants = variants_of(endpoint, config.production_variants, response)
         self._set_out(endpoint, "update", self._fates.pop(endpoint.endpoint_name, Fate()))
         return ActionResult({"EndpointArn": endpoint.arn})
 
@@ -169,7 +169,7 @@ class Hosting:
         told = dict(own().result)
         told["EndpointConfigName"] = self._told_config(backend.endpoints[name], life)
         if life.ahead and life.deployment:
-            told["PendingDeploymentSummary"] = _pending(backend.endpoints[name])
+            told["PendingDeploymentSummary"] = pending(backend.endpoints[name])
             told["LastDeploymentConfig"] = life.deployment
         if life.ahead:
             self._step(backend, backend.endpoints[name], life)
@@ -246,40 +246,3 @@ def _refuse_second(what: str, name: str, there: Mapping[str, object], response: 
 
 def _arn(kind: str, name: str, response: Any) -> str:
     return f"arn:aws:sagemaker:{response.region}:{response.current_account}:{kind}/{name}"
-
-
-@contextmanager
-def _any_instance_type(variants: list[dict[str, Any]]) -> Iterator[Callable[[list[dict[str, Any]]], None]]:
-    """moto knows some instance types only; botocore's model knows AWS's (see `tests.aws.rules`)."""
-    wanted = [variant.get("InstanceType") for variant in variants]
-    for variant in variants:
-        if "InstanceType" in variant:
-            variant["InstanceType"] = "ml.m5.large"
-
-    def restore(kept: list[dict[str, Any]]) -> None:
-        for variant, instance_type in zip(kept, wanted, strict=True):
-            if instance_type:
-                variant["InstanceType"] = instance_type
-
-    yield restore
-
-
-def _variants(endpoint: FakeEndpoint, wanted: list[dict[str, Any]], response: Any) -> list[dict[str, Any]]:
-    """As the new config says; as many instances as there are where the call says that they are to be kept."""
-    variants = endpoint._process_production_variants(wanted)
-    if response._get_param("RetainAllVariantProperties"):
-        counts = {variant["VariantName"]: variant for variant in endpoint.production_variants}
-        for variant in variants:
-            before = counts.get(variant["VariantName"], {})
-            variant.update(
-                {key: before[key] for key in ("DesiredInstanceCount", "CurrentInstanceCount") if key in before}
-            )
-    return variants
-
-
-def _pending(endpoint: FakeEndpoint) -> dict[str, Any]:
-    statuses = [{"Status": "TrafficShifting"}]
-    variants = [
-        {"VariantName": variant["VariantName"], "VariantStatus": statuses} for variant in endpoint.production_variants
-    ]
-    return {"EndpointConfigName": endpoint.endpoint_config_name, "ProductionVariants": variants}

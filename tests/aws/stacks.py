@@ -7,60 +7,17 @@ a stack goes is kept (DeletionPolicy), and what is not empty is not deleted.
 """
 
 import itertools
-from collections import deque
-from collections.abc import Callable, Mapping
-from dataclasses import dataclass, field, replace
-from datetime import UTC, datetime
+from collections.abc import Callable
 from typing import Any
 
-from botocore.exceptions import BotoCoreError, ClientError
 from moto.cloudformation.exceptions import AlreadyExistsException, CloudFormationError, ValidationError
 from moto.cloudformation.responses import CloudFormationResponse
 from moto.core.responses import ActionResult, EmptyResult
 
-from tests.aws import inside
-from tests.aws.resources import KINDS, Made
+from tests.aws.stack_work import KEPT, Broken, Stack, Work
 from tests.aws.templates import Bad, Scope, parameters, parse
 
 _GONE = "DELETE_COMPLETE"
-_KEPT = ("Retain", "RetainExceptOnCreate")
-
-
-class Broken(Exception):
-    """A resource that could not be made, and why."""
-
-
-@dataclass
-class Stack:
-    """made: its resources, in the order of their making."""
-
-    name: str
-    id: str
-    text: str
-    scope: Scope
-    status: str
-    tags: dict[str, str]
-    made: dict[str, Made] = field(default_factory=dict)
-    ahead: deque[str] = field(default_factory=deque)
-    events: list[dict[str, Any]] = field(default_factory=list)
-    created: datetime = field(default_factory=lambda: datetime.now(UTC))
-
-    def event(self, name: str, status: str, reason: str = "", kind: str = "AWS::CloudFormation::Stack") -> None:
-        told = {
-            "StackId": self.id,
-            "StackName": self.name,
-            "EventId": f"{name}-{status}-{len(self.events)}",
-            "LogicalResourceId": name,
-            "PhysicalResourceId": self.made[name].ref if name in self.made else "",
-            "ResourceType": kind,
-            "Timestamp": datetime.now(UTC),
-            "ResourceStatus": status,
-        }
-        self.events.append(told | ({"ResourceStatusReason": reason} if reason else {}))
-
-    def goes(self, *states: str) -> None:
-        """Through these, one with each look."""
-        self.status, self.ahead = states[0], deque(states[1:])
 
 
 class CloudFormation:
@@ -70,7 +27,7 @@ class CloudFormation:
 
     def __init__(self) -> None:
         self._stacks: dict[str, Stack] = {}
-        self._broken: dict[str, str] = {}
+        self._work = Work()
         self._numbers = itertools.count(1)
         self.operations: dict[str, Callable[[Any, Callable[[], Any]], Any]] = {
             "create_stack": self._create,
@@ -84,7 +41,7 @@ class CloudFormation:
 
     def breaks(self, resource: str, reason: str) -> None:
         """The next making, changing or removing of this resource fails."""
-        self._broken[resource] = reason
+        self._work.broken[resource] = reason
 
     def stands(self, name: str, status: str) -> None:
         """This stack has come to that status, for what reason ever."""
@@ -94,7 +51,7 @@ class CloudFormation:
 
     def forget(self) -> None:
         self._stacks.clear()
-        self._broken.clear()
+        self._work.broken.clear()
 
     # What AWS does
 
@@ -107,10 +64,10 @@ class CloudFormation:
         stack = self._stacks[arn] = Stack(name, arn, text, scope, "CREATE_IN_PROGRESS", _tags(response))
         stack.event(name, "CREATE_IN_PROGRESS", "User Initiated")
         try:
-            self._bring(stack, scope, {}, "CREATE")
+            self._work.bring(stack, scope, {}, "CREATE")
         except Broken as error:
             stack.event(name, "ROLLBACK_IN_PROGRESS", f"The following resource(s) failed to create: [{error}].")
-            self._undo(stack, ("Retain",))
+            self._work.undo(stack, ("Retain",))
             stack.goes("CREATE_IN_PROGRESS", "ROLLBACK_IN_PROGRESS", "ROLLBACK_COMPLETE")
         else:
             stack.goes("CREATE_IN_PROGRESS", "CREATE_COMPLETE")
@@ -126,10 +83,10 @@ class CloudFormation:
         before, told = dict(stack.made), stack.scope
         stack.event(stack.name, "UPDATE_IN_PROGRESS", "User Initiated")
         try:
-            self._bring(stack, scope, before, "UPDATE")
+            self._work.bring(stack, scope, before, "UPDATE")
         except Broken as error:
             stack.event(stack.name, "UPDATE_ROLLBACK_IN_PROGRESS", f"The following resource(s) failed: [{error}].")
-            self._back(stack, before, told)
+            self._work.back(stack, before, told)
             stack.goes("UPDATE_IN_PROGRESS", "UPDATE_ROLLBACK_IN_PROGRESS", "UPDATE_ROLLBACK_COMPLETE")
         else:
             stack.text, stack.scope = text, scope
@@ -146,7 +103,7 @@ class CloudFormation:
             raise ValidationError(message=f"Stack [{stack.name}] is in {stack.status} state and can not be deleted.")
         stack.event(stack.name, "DELETE_IN_PROGRESS", "User Initiated")
         try:
-            self._undo(stack, _KEPT)
+            self._work.undo(stack, KEPT)
         except Broken:
             stack.goes("DELETE_IN_PROGRESS", "DELETE_FAILED")
         else:
@@ -229,72 +186,6 @@ class CloudFormation:
         }
         return text, Scope(template, values, pseudo)
 
-    def _bring(self, stack: Stack, scope: Scope, before: Mapping[str, Made], what: str) -> None:
-        """Make or change all that is wanted, then remove what no longer is. Raises Broken."""
-        for name, made in before.items():
-            scope.refs[name], scope.attributes[name] = made.ref, made.attributes
-        wanted = scope.wanted()
-        for name, resource in wanted.items():
-            self._one(stack, scope, name, resource, what)
-        for name in [name for name in reversed(stack.made) if name not in wanted]:
-            self._remove(stack, name, stack.scope.template["Resources"][name], _KEPT)
-        scope.outputs()
-
-    def _one(self, stack: Stack, scope: Scope, name: str, resource: Mapping[str, Any], what: str) -> None:
-        kind, made = resource["Type"], stack.made.get(name)
-        try:
-            properties = scope.resolve(resource.get("Properties", {}))
-            if made and made.properties == properties:
-                return
-            stack.event(name, f"{what if made else 'CREATE'}_IN_PROGRESS", kind=kind)
-            self._maybe_break(name)
-            client = _client(scope)
-            made = KINDS[kind].change(client, made, properties) if made else KINDS[kind].make(client, properties)
-        except (ClientError, BotoCoreError, Bad, Broken) as error:
-            stack.event(name, f"{what if name in stack.made else 'CREATE'}_FAILED", str(error), kind)
-            raise Broken(name) from error
-        stack.made[name] = replace(made, kind=kind)
-        scope.refs[name], scope.attributes[name] = made.ref, made.attributes
-        stack.event(name, f"{what}_COMPLETE", kind=kind)
-
-    def _maybe_break(self, name: str) -> None:
-        if reason := self._broken.pop(name, ""):
-            raise Broken(reason)
-
-    def _undo(self, stack: Stack, kept: tuple[str, ...]) -> None:
-        for name in list(reversed(stack.made)):
-            self._remove(stack, name, stack.scope.template["Resources"][name], kept)
-
-    def _remove(self, stack: Stack, name: str, resource: Mapping[str, Any], kept: tuple[str, ...]) -> None:
-        kind = resource["Type"]
-        if resource.get("DeletionPolicy") in kept:
-            stack.event(name, "DELETE_SKIPPED", kind=kind)
-            del stack.made[name]
-            return
-        try:
-            self._maybe_break(name)
-            KINDS[kind].remove(_client(stack.scope), stack.made[name])
-        except (ClientError, BotoCoreError, Broken) as error:
-            if not isinstance(error, ClientError) or not _is_gone(error):
-                stack.event(name, "DELETE_FAILED", str(error), kind)
-                raise Broken(name) from error
-        stack.event(name, "DELETE_COMPLETE", kind=kind)
-        del stack.made[name]
-
-    def _back(self, stack: Stack, before: Mapping[str, Made], scope: Scope) -> None:
-        """To what there was before an update that failed."""
-        client = _client(scope)
-        for name in [name for name in reversed(stack.made) if name not in before]:
-            KINDS[stack.made[name].kind].remove(client, stack.made.pop(name))
-        for name, made in before.items():
-            if stack.made[name] != made:
-                restored = KINDS[made.kind].change(client, made, made.properties)
-                stack.made[name] = replace(restored, kind=made.kind)
-
-
-def _client(scope: Scope) -> Callable[[str], Any]:
-    return lambda service: inside.client(service, scope.pseudo["AWS::Region"])
-
 
 def _given(asked: list[dict[str, Any]], before: Stack | None) -> dict[str, str]:
     given = {}
@@ -323,8 +214,3 @@ def _told(stack: Stack) -> dict[str, Any]:
         "Parameters": [{"ParameterKey": name, "ParameterValue": value} for name, value in stack.scope.values.items()],
         "Outputs": [{"OutputKey": name, "OutputValue": value} for name, value in outputs.items()],
     }
-
-
-def _is_gone(error: ClientError) -> bool:
-    code = error.response["Error"]["Code"]
-    return "NotFound" in code or code.startswith("NoSuch")

@@ -117,7 +117,9 @@ def test_all_but_the_artifacts_goes_and_what_is_not_ours_stays(whole: Clients) -
         "buckets": sorted([PROJECT.bucket, "theirs"]),
     }
     assert set(KEPT[:2]) < set(_objects(whole))
-    assert planned.kept == 4  # with the function's code, and what was deleted and is kept in its version
+    assert (
+        planned.stays(PROJECT.bucket) == f"The bucket {PROJECT.bucket} stays, with 4 objects."
+    )  # with the function's code, and what was deleted and is kept in its version
 
 
 def test_with_artifacts_the_bucket_goes_too_with_every_version(whole: Clients) -> None:
@@ -133,7 +135,7 @@ def test_artifacts_can_be_removed_when_all_else_is_gone(whole: Clients) -> None:
 
 def test_nothing_is_done_where_nothing_is(clients: Clients, aws: StandIn) -> None:
     planned = _destroy(clients)
-    assert (planned.steps, planned.kept) == ((), 0)
+    assert (planned.steps, planned.stays(PROJECT.bucket)) == ((), "")
     assert not {operation for _, operation in aws.calls if operation.startswith(("Delete", "BatchDelete"))}
 
 
