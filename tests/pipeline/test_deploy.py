@@ -1,6 +1,7 @@
 """Deploys and roll-backs against the stand-in: real calls, endpoints that take their time, fail and roll back."""
 
 import time
+from concurrent.futures import ThreadPoolExecutor
 from dataclasses import replace
 from datetime import timedelta
 from typing import Any
@@ -211,6 +212,16 @@ def test_two_deploys_of_the_same_at_once_both_end_well(aws: StandIn, clients: Cl
     assert carry_out(both[0], clients, lambda _: None)["done"] == "begun"
     assert carry_out(both[1], clients, lambda _: None, AT_ONCE)["done"] == "done"
     assert len(clients.sagemaker.list_models()["Models"]) == 1
+    assert names(planned(PROJECT, clients)) == []
+
+
+def test_three_who_deploy_at_the_same_moment_make_one_endpoint(aws: StandIn, clients: Clients) -> None:
+    with ThreadPoolExecutor(3) as people:
+        done = list(people.map(lambda _: deployed(Clients.of(PROJECT, attempts=1))["done"], range(3)))
+    assert "done" in done
+    assert set(done) <= {"done", "nothing to do"}
+    assert len(clients.sagemaker.list_models()["Models"]) == 1
+    assert len(clients.sagemaker.list_endpoint_configs()["EndpointConfigs"]) == 1
     assert names(planned(PROJECT, clients)) == []
 
 
