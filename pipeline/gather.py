@@ -70,7 +70,7 @@ def _copied(project: Project, clients: Clients, source: Any, etag: str, target_m
                 Key=f"{project.models_prefix}{target_model}",
                 CopySource=source,
                 CopySourceIfMatch=etag,
-                IfNoneMatch="*",
+                **_unless_there(clients),
                 Metadata={"sha256": digest},
                 MetadataDirective="REPLACE",
             )
@@ -81,6 +81,12 @@ def _copied(project: Project, clients: Clients, source: Any, etag: str, target_m
                 raise Failed(f"{target_model} is there with other bytes: start the pipeline again.") from error
             return False
     return True
+
+
+def _unless_there(clients: Clients) -> Any:
+    """The condition, where boto3 knows it: that of AWS Lambda may be older. Without it the same bytes are put twice."""
+    copying = clients.s3.meta.service_model.operation_model("CopyObject").input_shape
+    return {"IfNoneMatch": "*"} if copying and "IfNoneMatch" in getattr(copying, "members", ()) else {}
 
 
 def parts(uri: str) -> tuple[str, str]:

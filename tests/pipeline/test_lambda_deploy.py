@@ -253,3 +253,9 @@ def test_handler_is_what_the_function_is_called_by(aws: StandIn, clients: Client
 def test_unknown_action_is_refused(clients: Clients) -> None:
     with pytest.raises(Failed, match="judge and deploy"):
         call(clients, {"Action": "destroy"})
+
+
+def test_function_works_with_a_boto3_that_knows_no_condition_for_copies(clients: Clients) -> None:
+    del clients.s3.meta.service_model.operation_model("CopyObject").input_shape.members["IfNoneMatch"]
+    for new in (2, 0):
+        assert call(clients, event())["Sentence"].startswith(f"{new} of 2 artifacts were copied")
