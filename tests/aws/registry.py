@@ -55,11 +55,22 @@ def login(host: str) -> None:
 
 
 def forget(host: str) -> None:
-    """The engine's names of what went to this registry. The layers stay, for the next build."""
-    command = [str(DOCKER / "docker"), "images", "--format={{.Repository}}:{{.Tag}}"]
-    for name in subprocess.run(command, text=True, capture_output=True, check=True).stdout.split():
-        if name.startswith(f"{host}/") and not name.endswith(">"):
-            subprocess.run([str(DOCKER / "docker"), "untag", name, name], capture_output=True, check=False)
+    """The engine's names of what went to this registry, or came from it. The layers stay, for the next build."""
+    names: dict[str, list[str]] = {}
+    for line in _docker("images", "--format={{.ID}} {{.Repository}}:{{.Tag}}").splitlines():
+        image, _, name = line.partition(" ")
+        names.setdefault(image, []).append(name)
+    for image, own in names.items():
+        ours = [name for name in own if name.startswith(f"{host}/")]
+        if ours == own:  # by its id: a name that is a digest cannot be taken away alone
+            _docker("untag", image)
+        else:
+            for name in ours:
+                _docker("untag", name, name)
+
+
+def _docker(*words: str) -> str:
+    return subprocess.run([str(DOCKER / "docker"), *words], capture_output=True, text=True, check=False).stdout
 
 
 class Kept(NamedTuple):
