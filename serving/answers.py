@@ -50,14 +50,16 @@ class AnswerParser:
 
     def _begin(self) -> None:
         self._buffer = bytearray()
+        self._has_begun = False
         self._fields = _read_answer()
         self._wanted = next(self._fields)
 
     def feed(self, data: bytes) -> Answer | None:
         """The answer that `data` makes whole, or None. Raises ValueError on nonsense, and on more than one answer:
         nobody has asked for a second."""
-        if not self._buffer and self._wanted == 4 and (whole := _parse_whole(data)):
+        if not self._has_begun and (whole := _parse_whole(data)):  # the end of one may look like a whole one
             return whole
+        self._has_begun = True
         buffer = self._buffer
         buffer += data
         at = 0

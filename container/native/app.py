@@ -13,21 +13,22 @@ import json
 import os
 import time
 from collections.abc import Awaitable, Callable
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from typing import Any
-from urllib.parse import parse_qs, unquote
+from urllib.parse import parse_qs
 
 from container.log import Log
+from container.native import wire
 from container.native.catalog import Catalog
 from container.native.edge import GONE
-from container.native.errors import MethodNotAllowed, NoSuchCall, NotNow, SlowRequest
+from container.native.errors import NotNow, SlowRequest
 from container.native.model import Model
 from container.native.numbers import CONTENT_TYPE, Numbers
+from container.native.routes import route
+from container.native.wire import Answer, as_json, refusal
 from serving.errors import BadInput, InvalidModel, MedleyError, TooLarge
-from serving.frames import Request
+from serving.frames import Request, Response
 
-ONE_MODEL = "model"  # its name, without multi-model mode
-_JSON = "application/json"
 _PAGE, _LARGEST_PAGE = 100, 1000  # models
 _BODIES = 8  # of the largest size that may be held at the same time
 
@@ -47,14 +48,6 @@ class Call:
     gone: list[Callable[[], object]]  # called when the client has left
 
 
-@dataclass(frozen=True)
-class Answer:
-    status: int
-    body: bytes
-    content_type: str = _JSON
-    headers: dict[str, str] = field(default_factory=dict)
-
-
 @dataclass
 class App:
     """`why_not`: why /ping is bad, or None. body_limit: bytes. body_timeout: seconds between two pieces of a body."""
@@ -68,19 +61,17 @@ class App:
     _held: int = 0  # bytes of bodies
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
-        headers = {name.decode("latin-1"): value.decode("latin-1") for name, value in scope["headers"]}
-        request_id = headers.get("x-request-id") or os.urandom(16).hex()
+        headers, request_id = _headers(scope)
         body = bytearray()
         try:
-            verb, name = _route(scope["method"], scope["raw_path"])
+            verb, name = route(scope["method"], scope["raw_path"])
             await self._read(headers, receive, body)
             call = Call(request_id, headers, scope["query_string"].decode("latin-1"), bytes(body), scope[GONE])
             answer = await _VERBS[verb](self, call, name)
         except MedleyError as error:
-            answer = _refusal(error, request_id)
-        except Exception as error:  # noqa: BLE001  a fault of ours: the caller learns its id, the log the rest
-            self.log("ERROR", f"A request failed: {error!r}.", request_id=request_id)
-            answer = _refusal(MedleyError("The container failed. Its log has more."), request_id)
+            answer = refusal(error, request_id)
+        except Exception as error:  # noqa: BLE001  whatever a fault of ours raises: there is an answer
+            answer = self._fault(error, request_id)
         finally:
             self._held -= len(body)
         await _send(answer, request_id, send)
@@ -117,7 +108,7 @@ class App:
     async def _ping(self, _call: Call, _name: str) -> Answer:
         if reason := self.why_not():
             raise NotNow(reason)
-        return _json(200, {"status": "Healthy"})
+        return as_json(200, {"status": "Healthy"})
 
     async def _list(self, call: Call, _name: str) -> Answer:
         words = parse_qs(call.query)
@@ -126,7 +117,7 @@ class App:
             raise BadInput(f"limit: a number from 1 to {_LARGEST_PAGE} is needed.")
         models, token = self.catalog.page(int(limit), words.get("next_page_token", [""])[0])
         listed = [{"modelName": model.name, "modelUrl": model.url} for model in models]
-        return _json(200, {"models": listed} | ({"nextPageToken": token} if token else {}))
+        return as_json(200, {"models": listed} | ({"nextPageToken": token} if token else {}))
 
     async def _load(self, call: Call, _name: str) -> Answer:
         name, url = _asked_for(call.body)
@@ -136,32 +127,72 @@ class App:
             outcome = "loaded"
         finally:
             self.numbers.load_ended(outcome, time.monotonic() - begin)
-        return _json(200, {"status": "The model is loaded."})
+        return as_json(200, {"status": "The model is loaded."})
 
     async def _describe(self, _call: Call, name: str) -> Answer:
-        return _json(200, _description(self.catalog.of(name)))
+        return as_json(200, _description(self.catalog.of(name)))
 
     async def _unload(self, _call: Call, name: str) -> Answer:
         await self.catalog.unload(name)
-        return _json(200, {"status": "The model is unloaded."})
+        return as_json(200, {"status": "The model is unloaded."})
 
     async def _invoke(self, call: Call, name: str) -> Answer:
-        begin, status = time.monotonic(), 500
-        if not self.catalog.of(name).stackable:  # that are quick, and go in company
+        model, begin = self.catalog.of(name), time.monotonic()
+        if not model.stackable:  # those are quick, and go in company
             call.gone.append(_current_task().cancel)  # nobody waits for the answer: an unload need not, either
+        outcome: Response | MedleyError
         try:
-            request = Request(call.id, call.headers, call.headers.get("content-type"), call.body)
-            response = await self.catalog.invoke(name, request)
-            status = response.status
+            outcome = await model.invoke(_request(call.id, call.headers, call.body))
         except MedleyError as error:
-            status = error.status
-            if status >= 500:
-                self.log("WARN", str(error), model=name, request_id=call.id, status=status)
+            outcome = error
+        except asyncio.CancelledError:
+            self.numbers.invoked(name, MedleyError.status, time.monotonic() - begin)
             raise
         finally:
             call.gone.clear()
-            self.numbers.invoked(name, status, time.monotonic() - begin)
-        return Answer(status, response.body, response.content_type or "", dict(response.headers))
+        return self._told(name, call.id, begin, outcome)
+
+    def at_once(
+        self, scope: Scope, body: bytearray, gone: list[Callable[[], object]], answered: Callable[[Answer, str], None]
+    ) -> bool:
+        """direct.AtOnce."""
+        begin = time.monotonic()
+
+        def hears(outcome: Response | MedleyError) -> None:
+            self._held -= len(body)
+            gone.clear()
+            try:
+                answer = self._told(name, request_id, begin, outcome)
+            except Exception as error:  # noqa: BLE001  as in __call__
+                answer = self._fault(error, request_id)
+            answered(answer, request_id)
+
+        try:
+            verb, name = route(scope["method"], scope["raw_path"])
+            if verb != "invoke":
+                return False
+            self._check_size(len(body), self._held)
+            headers, request_id = _headers(scope)
+            if not self.catalog.of(name).ask(_request(request_id, headers, body), hears, gone):
+                return False
+        except MedleyError:
+            return False  # the long way says it
+        self._held += len(body)
+        return True
+
+    def _told(self, name: str, request_id: str, begin: float, outcome: Response | MedleyError) -> Answer:
+        """What a caller gets of an invocation, counted, and logged where it is a fault."""
+        self.numbers.invoked(name, outcome.status, time.monotonic() - begin)
+        if isinstance(outcome, MedleyError):
+            if outcome.status >= 500:
+                self.log("WARN", str(outcome), model=name, request_id=request_id, status=outcome.status)
+            return refusal(outcome, request_id)
+        return Answer(outcome.status, outcome.body, outcome.content_type or "", dict(outcome.headers))
+
+    def _fault(self, error: Exception, request_id: str) -> Answer:
+        """Of ours: the caller learns its id, the log the rest."""
+        self.log("ERROR", f"A request failed: {error!r}.", request_id=request_id)
+        return refusal(MedleyError("The container failed. Its log has more."), request_id)
 
     async def _metrics(self, _call: Call, _name: str) -> Answer:
         return Answer(200, self.numbers.text(), CONTENT_TYPE)
@@ -176,36 +207,22 @@ _VERBS: dict[str, Callable[[App, Call, str], Awaitable[Answer]]] = {
     "invoke": App._invoke,
     "metrics": App._metrics,
 }
-_PLAIN = {
-    b"/ping": {"GET": "ping"},
-    b"/models": {"GET": "list", "POST": "load"},
-    b"/invocations": {"POST": "invoke"},
-    b"/metrics": {"GET": "metrics"},
-}
-_OF_A_MODEL = {"": {"GET": "describe", "DELETE": "unload"}, "invoke": {"POST": "invoke"}}
+
+
+def _headers(scope: Scope) -> tuple[dict[str, str], str]:
+    """By lower-case names, and the request's id: the client's own, or a new one."""
+    headers = {name.decode("latin-1"): value.decode("latin-1") for name, value in scope["headers"]}
+    return headers, headers.get("x-request-id") or os.urandom(16).hex()
+
+
+def _request(request_id: str, headers: dict[str, str], body: bytes | bytearray) -> Request:
+    return Request(request_id, headers, headers.get("content-type"), body)
 
 
 def _current_task() -> asyncio.Task[Any]:
     task = asyncio.current_task()
     assert task is not None
     return task
-
-
-def _route(method: str, path: bytes) -> tuple[str, str]:
-    """The verb and the model's name. Raises NoSuchCall and MethodNotAllowed."""
-    name = ONE_MODEL
-    methods = _PLAIN.get(path)
-    if methods is None:
-        _, *words = path.decode("latin-1").split("/")
-        if words[0] != "models" or not 2 <= len(words) <= 3 or not words[1]:
-            raise NoSuchCall("There is no such path here.")
-        name = unquote(words[1])
-        methods = _OF_A_MODEL.get("".join(words[2:]))
-    if methods is None:
-        raise NoSuchCall("There is no such path here.")
-    if method not in methods:
-        raise MethodNotAllowed(f"Here only {' and '.join(methods)} can be asked.")
-    return methods[method], name
 
 
 def _asked_for(body: bytes) -> tuple[str, str]:
@@ -234,28 +251,7 @@ def _description(model: Model) -> dict[str, Any]:
     }
 
 
-def _json(status: int, content: object, headers: dict[str, str] | None = None) -> Answer:
-    return Answer(status, json.dumps(content).encode() + b"\n", headers=headers or {})
-
-
-def _refusal(error: MedleyError, request_id: str) -> Answer:
-    """Whoever sent too much, or too slowly, is hung up on: the rest of its body is not worth reading."""
-    headers = {"connection": "close"} if isinstance(error, TooLarge | SlowRequest) else {}
-    if isinstance(error, NotNow):
-        headers["retry-after"] = str(max(1, round(error.retry_after)))
-    content = {"code": error.status, "type": type(error).__name__, "message": str(error), "requestId": request_id}
-    return _json(error.status, content, headers)
-
-
 async def _send(answer: Answer, request_id: str, send: Send) -> None:
-    headers = answer.headers | {"content-length": str(len(answer.body)), "x-request-id": request_id}
-    if answer.content_type:
-        headers["content-type"] = answer.content_type
-    encoded = [(name.lower().encode("latin-1", "replace"), _value(value)) for name, value in headers.items()]
-    await send({"type": "http.response.start", "status": answer.status, "headers": encoded})
+    headers = list(wire.headers(answer, request_id))
+    await send({"type": "http.response.start", "status": answer.status, "headers": headers})
     await send({"type": "http.response.body", "body": answer.body})
-
-
-def _value(value: str) -> bytes:
-    """A model may say anything; a header's line ends with its value."""
-    return value.replace("\r", " ").replace("\n", " ").encode("latin-1", "replace")

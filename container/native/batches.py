@@ -1,25 +1,27 @@
 """Requests to a model that predicts rows together: as many as wait go to its process in one command.
 
-Whoever finds a lane free leads: it takes what waits, sends it with its own, and gives the others their responses; then
-the first of those that came meanwhile leads. Two lanes: while one command is predicted, the next is being written. A
-write that wakes another process costs more than all else that this front does for a small request.
+Two lanes: while one command is predicted, the next is being written. Whoever finds a lane free sends what waits; when
+its answer comes, what came meanwhile is sent first, and then each of its callers is answered. A write that wakes
+another process costs more than all else that this front does for a small request.
 """
 
 import asyncio
 from collections.abc import Callable
 from copy import copy
 
-from container.native.errors import NotNow, refused
+from container.native.errors import NotNow
+from container.native.worker import Worker, responses_in
 from container.native.workers import Workers
 from serving import answers
 from serving.answers import Answer
-from serving.errors import MedleyError, ModelDied
+from serving.errors import MedleyError
 from serving.frames import Request, Response
 
 _LANES = 2
 _MOST_REQUESTS, _MOST_BYTES = 32, 1 << 20  # of one command
 
-_Waiting = tuple[Request, asyncio.Future[Response | None]]
+Hears = Callable[[Response | MedleyError], object]
+_Waiting = tuple[Request, Hears]
 
 
 class Batches:
@@ -28,76 +30,84 @@ class Batches:
     def __init__(self, workers: Workers, queue: int) -> None:
         self._workers, self._queue = workers, queue
         self._waiting: list[_Waiting] = []
-        self._leading = 0
+        self._lanes: set[object] = set()  # each the task that waits for a connection, or the connection
 
     @property
     def waiting(self) -> int:
         return len(self._waiting)
 
-    async def ask(self, request: Request) -> Response:
-        """Its own response, in whatever company it went. Raises what kept the process from one."""
-        own: _Waiting = (request, asyncio.get_running_loop().create_future())
+    def ask(self, request: Request, hears: Hears) -> None:
+        """`hears` is called once, with its own response, in whatever company it went, or with what kept the process
+        from one. Raises NotNow."""
         if len(self._waiting) >= self._queue:
             raise NotNow(f"{self._queue} requests wait for the model already.")
-        self._waiting.append(own)
-        if self._leading >= _LANES:
-            response = await own[1]
-            if response is not None:
-                return response
-        else:
-            self._leading += 1
-        return await self._lead(own)
+        self._waiting.append((request, hears))
+        if len(self._lanes) < _LANES:
+            self._lead()
 
     def refuse_waiting(self, error: Callable[[], MedleyError]) -> None:
         waiting, self._waiting = self._waiting, []
-        for _, future in waiting:
-            if not future.done():
-                future.set_exception(error())
+        for _, hears in waiting:
+            hears(error())
 
-    async def _lead(self, own: _Waiting) -> Response:
-        batch = self._take(own)
+    def _lead(self) -> None:
+        """On a lane of its own."""
+        if worker := self._workers.at_once():
+            self._send(worker)
+        else:
+            task = asyncio.ensure_future(self._wait())
+            self._lanes.add(task)
+            task.add_done_callback(self._waited)
+
+    async def _wait(self) -> None:
+        """For a connection."""
         try:
-            answer = await self._send([request for request, _ in batch])
+            self._send(await self._workers.turn())
         except MedleyError as error:
-            for _, future in batch[1:]:
-                if not future.done():
-                    future.set_exception(copy(error))
-            raise
-        finally:
-            self._pass_on()
-        for (_, future), response in zip(batch[1:], answer.responses[1:], strict=True):
-            if not future.done():
-                future.set_result(response)
-        return answer.responses[0]
+            _refuse(self._take(), error)
 
-    async def _send(self, requests: list[Request]) -> Answer:
-        worker = await self._workers.turn()
-        try:
-            answer = await worker.ask(answers.predict_command(requests))
-        finally:
+    def _waited(self, task: object) -> None:
+        self._lanes.discard(task)
+        self._go_on()
+
+    def _send(self, worker: Worker) -> None:
+        batch = self._take()
+        if not batch:  # they have been refused meanwhile
             self._workers.release(worker)
-        if answer.code != 200:
-            raise refused(answer.code, answer.message)
-        if [response.id for response in answer.responses] != [request.id for request in requests]:
-            worker.abort()  # they are of others, that a fork of the process has answered
-            raise ModelDied("The model's process did not answer the request that it was asked.")
-        return answer
+            return
+        self._lanes.add(worker)
+        command = answers.predict_command([request for request, _ in batch])
+        worker.send(command, lambda answer: self._heard(worker, batch, answer))
 
-    def _take(self, own: _Waiting) -> list[_Waiting]:
-        """The leader's own, and what waits and fits."""
-        waiting = [one for one in self._waiting if one is not own]
-        batch, size = [own], len(own[0].body)
-        for one in waiting[: _MOST_REQUESTS - 1]:
-            size += len(one[0].body)
-            if size > _MOST_BYTES:
+    def _heard(self, worker: Worker, batch: list[_Waiting], answer: Answer | MedleyError) -> None:
+        self._lanes.discard(worker)
+        self._workers.release(worker)
+        try:
+            responses = responses_in(answer, [request for request, _ in batch], worker)
+        except MedleyError as error:
+            self._go_on()
+            _refuse(batch, error)
+            return
+        self._go_on()
+        for (_, hears), response in zip(batch, responses, strict=True):
+            hears(response)
+
+    def _go_on(self) -> None:
+        if self._waiting and len(self._lanes) < _LANES:
+            self._lead()
+
+    def _take(self) -> list[_Waiting]:
+        """What waits and fits: at least one, where one waits."""
+        size = count = 0
+        for request, _ in self._waiting[:_MOST_REQUESTS]:
+            size += len(request.body)
+            if count and size > _MOST_BYTES:
                 break
-            batch.append(one)
-        self._waiting = waiting[len(batch) - 1 :]
+            count += 1
+        batch, self._waiting = self._waiting[:count], self._waiting[count:]
         return batch
 
-    def _pass_on(self) -> None:
-        for _, future in self._waiting:
-            if not future.done():
-                future.set_result(None)  # it leads
-                return
-        self._leading -= 1
+
+def _refuse(batch: list[_Waiting], error: MedleyError) -> None:
+    for _, hears in batch:
+        hears(copy(error))

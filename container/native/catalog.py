@@ -12,7 +12,6 @@ from container.native.errors import NotNow
 from container.native.model import Model
 from container.native.workers import Limits
 from serving.errors import BadInput, ModelNotFound
-from serving.frames import Request, Response
 
 _LONGEST_NAME = 4096  # characters
 
@@ -54,9 +53,6 @@ class Catalog:
             await model.load()
         finally:
             self._forget(model)
-
-    async def invoke(self, name: str, request: Request) -> Response:
-        return await self.of(name).invoke(request)
 
     async def unload(self, name: str) -> None:
         """Raises ModelNotFound: where it is being unloaded already, too."""

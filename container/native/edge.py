@@ -8,7 +8,7 @@ import asyncio
 import json
 from collections.abc import Callable
 from dataclasses import dataclass
-from typing import Any
+from typing import Any, ClassVar
 
 from uvicorn.protocols.http.httptools_impl import HttpToolsProtocol
 
@@ -32,9 +32,9 @@ class Patience:
 
 
 class Edge(HttpToolsProtocol):
-    """`patience` is set by `edge`."""
+    """`patience` is set by whoever makes the class (direct.py)."""
 
-    patience: Patience
+    patience: ClassVar[Patience]
 
     def __init__(self, *arguments: Any, **more: Any) -> None:
         super().__init__(*arguments, **more)
@@ -58,11 +58,12 @@ class Edge(HttpToolsProtocol):
         super().connection_lost(exc)
 
     def data_received(self, data: bytes) -> None:
-        if self._head == 0:
-            self._start_timer(self.patience.headers)
+        begins = self._head == 0
         if self._head is not None:
             self._head += len(data)
         super().data_received(data)
+        if begins and self._head:  # most come whole, and need no timer
+            self._start_timer(self.patience.headers)
         if self._head is not None and self._head > _MOST_HEADER_BYTES:
             self._refuse(431, f"The headers have more than {_MOST_HEADER_BYTES:,} bytes.")
 
@@ -115,8 +116,3 @@ class Edge(HttpToolsProtocol):
         head = b"HTTP/1.1 %s\r\ncontent-type: application/json\r\ncontent-length: %d\r\nconnection: close\r\n\r\n"
         self.transport.write(head % (_STATUS[status], len(body)) + body)
         self.transport.close()
-
-
-def edge(patience: Patience) -> type[Edge]:
-    """A protocol class with this patience: uvicorn makes the instances."""
-    return type("Edge", (Edge,), {"patience": patience})

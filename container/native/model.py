@@ -13,13 +13,15 @@ from __future__ import annotations
 import asyncio
 import socket
 import time
+from collections.abc import Callable
 from typing import NoReturn, Protocol
 
-from container.native.batches import Batches
+from container.native.batches import Batches, Hears
 from container.native.errors import AlreadyLoaded, NotNow, refused
+from container.native.worker import Worker, responses_in
 from container.native.workers import Limits, Workers
 from serving import answers
-from serving.errors import MedleyError, ModelDied, ModelNotFound
+from serving.errors import MedleyError, ModelNotFound
 from serving.frames import Request, Response
 
 _MOVES = {
@@ -102,22 +104,54 @@ class Model:
         self._move("loaded")
         self.loaded_at = time.time()
 
-    async def invoke(self, request: Request) -> Response:
-        """The process's response. Raises what kept it from one."""
+    def ask(self, request: Request, hears: Hears, gone: list[Callable[[], object]]) -> bool:
+        """`hears` is called once, with the process's response or with what kept it from one. False, and nothing has
+        happened, where the request must wait for a connection of its own. Raises NotNow. gone: gets what to call when
+        the client has left: nobody waits for the answer then, and an unload need not either."""
         self.may("invoke")
-        if self.stackable:
-            return await self._batches.ask(request)
-        worker = await self._workers.turn()
+        if self.stackable:  # quick, and in company
+            self._batches.ask(request, hears)
+            return True
+        worker = self._workers.at_once()
+        if worker:
+            self._send(worker, request, hears)
+            gone.append(worker.abort)
+        return worker is not None
+
+    async def invoke(self, request: Request) -> Response:
+        """The process's response, however long that takes. Raises what kept it from one."""
+        outcome: asyncio.Future[Response | MedleyError] = asyncio.get_running_loop().create_future()
+        gone: list[Callable[[], object]] = []
+
+        def hears(said: Response | MedleyError) -> None:
+            if not outcome.done():
+                outcome.set_result(said)
+
+        if not self.ask(request, hears, gone):
+            worker = await self._workers.turn()
+            self._send(worker, request, hears)
+            gone.append(worker.abort)
         try:
-            answer = await worker.ask(answers.predict_command([request]))
-        finally:
+            said = await outcome
+        except asyncio.CancelledError:
+            for give_up in gone:
+                give_up()
+            raise
+        if isinstance(said, MedleyError):
+            raise said
+        return said
+
+    def _send(self, worker: Worker, request: Request, hears: Hears) -> None:
+        def answered(answer: answers.Answer | MedleyError) -> None:
             self._workers.release(worker)
-        if answer.code != 200:
-            raise refused(answer.code, answer.message)
-        if [response.id for response in answer.responses] != [request.id]:  # of another, that a fork of it has answered
-            worker.abort()
-            raise ModelDied("The model's process did not answer the request that it was asked.")
-        return answer.responses[0]
+            try:
+                response = responses_in(answer, [request], worker)[0]
+            except MedleyError as error:
+                hears(error)
+            else:
+                hears(response)
+
+        worker.send(answers.predict_command([request]), answered)
 
     async def unload(self) -> None:
         """What is under way ends first; what waits, and what comes, is refused. Gone on return."""

@@ -18,10 +18,12 @@ import uvicorn
 import uvloop
 
 from container.log import Log
-from container.native.app import ONE_MODEL, App
+from container.native.app import App
 from container.native.catalog import Catalog
-from container.native.edge import Patience, edge
+from container.native.direct import protocol
+from container.native.edge import Patience
 from container.native.numbers import Numbers
+from container.native.routes import ONE_MODEL
 from container.native.workers import Limits
 from container.settings import Settings
 from container.start import ENDING, NOT_IMPORTED, READY
@@ -120,7 +122,7 @@ class Server:
 def _config(app: App, patience: Patience) -> uvicorn.Config:
     return uvicorn.Config(
         app,
-        http=edge(patience),
+        http=protocol(patience, app.at_once),
         ws="none",
         lifespan="off",
         log_config=None,

@@ -1,18 +1,23 @@
 """One connection to a model's process: at most one command is under way, and its answer is waited for.
 
 The zygote answers for a process that has died, through the same connection; a connection that is closed within an
-answer is an answer too: 502.
+answer is an answer too: 502. Whoever asks is called back: a future, and the task that waits for it, would cost more
+than all else that is done here for a small request.
 """
 
 from __future__ import annotations
 
 import asyncio
 import socket
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from typing import cast
 
+from container.native.errors import refused
 from serving.answers import Answer, AnswerParser
-from serving.errors import ModelDied
+from serving.errors import MedleyError, ModelDied
+from serving.frames import Request, Response
+
+Hears = Callable[[Answer | MedleyError], object]
 
 
 class Worker(asyncio.Protocol):
@@ -21,7 +26,7 @@ class Worker(asyncio.Protocol):
     def __init__(self, left: Callable[[Worker], None]) -> None:
         self._left = left
         self._parser = AnswerParser()
-        self._answer: asyncio.Future[Answer] | None = None
+        self._hears: Hears | None = None
         self._transport: asyncio.Transport | None = None
 
     @staticmethod
@@ -31,20 +36,31 @@ class Worker(asyncio.Protocol):
         _, worker = await asyncio.get_running_loop().create_unix_connection(lambda: Worker(left), sock=end)
         return worker
 
+    def send(self, command: bytes, hears: Hears) -> None:
+        """`hears` is called once, with the answer, or with ModelDied where the process has left."""
+        if self._transport is None or self._transport.is_closing():
+            hears(ModelDied("The model's process has ended."))
+            return
+        self._hears = hears
+        self._transport.write(command)
+
     async def ask(self, command: bytes) -> Answer:
         """Raises ModelDied where the process has left. Given up within, the connection is of no more use."""
-        if self._transport is None or self._transport.is_closing():
-            raise ModelDied("The model's process has ended.")
-        answer: asyncio.Future[Answer] = asyncio.get_running_loop().create_future()
-        self._answer = answer
-        self._transport.write(command)
+        future: asyncio.Future[Answer | MedleyError] = asyncio.get_running_loop().create_future()
+
+        def hears(answer: Answer | MedleyError) -> None:
+            if not future.done():
+                future.set_result(answer)
+
+        self.send(command, hears)
         try:
-            return await answer
+            answer = await future
         except asyncio.CancelledError:
             self.abort()
             raise
-        finally:
-            self._answer = None
+        if isinstance(answer, MedleyError):
+            raise answer
+        return answer
 
     def abort(self) -> None:
         if self._transport:
@@ -66,12 +82,28 @@ class Worker(asyncio.Protocol):
         except ValueError:
             self.abort()
             return
-        if answer and self._answer and not self._answer.done():
-            self._answer.set_result(answer)
+        hears, self._hears = self._hears, None
+        if answer and hears:
+            hears(answer)
         elif answer:
             self.abort()  # nobody has asked
+        else:
+            self._hears = hears
 
     def connection_lost(self, exc: Exception | None) -> None:
-        if self._answer and not self._answer.done():
-            self._answer.set_exception(ModelDied("The model's process ended within its answer."))
         self._left(self)
+        hears, self._hears = self._hears, None
+        if hears:
+            hears(ModelDied("The model's process ended within its answer."))
+
+
+def responses_in(answer: Answer | MedleyError, requests: Sequence[Request], worker: Worker) -> list[Response]:
+    """What became of each request. Raises what kept the process from answering them."""
+    if isinstance(answer, MedleyError):
+        raise answer
+    if answer.code != 200:
+        raise refused(answer.code, answer.message)
+    if [response.id for response in answer.responses] != [request.id for request in requests]:
+        worker.abort()  # they are of others, that a fork of the process has answered
+        raise ModelDied("The model's process did not answer the request that it was asked.")
+    return answer.responses

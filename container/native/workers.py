@@ -55,12 +55,18 @@ class Workers:
             self.release(worker)
         return answer
 
-    async def turn(self) -> Worker:
-        """A connection for one request; to be released. Raises NotNow, and what `refuse_waiting` is given."""
+    def at_once(self) -> Worker | None:
+        """A connection that is idle, for one request; to be released."""
         while self._idle:
             worker = self._idle.pop()
             if worker.is_open:
                 return worker
+        return None
+
+    async def turn(self) -> Worker:
+        """As `at_once`, when there is one. Raises NotNow, and what `refuse_waiting` is given."""
+        if worker := self.at_once():
+            return worker
         if len(self._waiting) >= self._limits.queue:
             raise NotNow(f"{self._limits.queue} requests wait for the model already.")
         self.grow()

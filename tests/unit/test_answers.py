@@ -41,6 +41,15 @@ def test_answer_is_whole_with_its_last_byte_however_it_is_cut(responses: list[Re
     assert parser.feed(last) == Answer(200, "", responses)
 
 
+def test_end_of_an_answer_that_looks_like_a_whole_one_is_an_end() -> None:
+    responses = [Response("0000", bytes(3), "aaaa")]
+    data = predict_answer(responses)
+    for cut in range(1, len(data)):
+        parser = AnswerParser()
+        assert parser.feed(data[:cut]) is None
+        assert parser.feed(data[cut:]) == Answer(200, "", responses)
+
+
 @given(st.integers(201, 599), TEXT)
 def test_refusal_gives_its_code_and_sentence(code: int, message: str) -> None:
     assert AnswerParser().feed(refusal(code, message)) == Answer(code, message, [])
