@@ -30,7 +30,7 @@ class Batches:
     def __init__(self, workers: Workers, queue: int) -> None:
         self._workers, self._queue = workers, queue
         self._waiting: list[_Waiting] = []
-        self._lanes: set[object] = set()  # each the task that waits for a connection, or the connection
+        self._lanes: dict[object, int] = {}  # requests under way, by their connection; 0 by a task that waits for one
 
     @property
     def waiting(self) -> int:
@@ -42,8 +42,7 @@ class Batches:
         if len(self._waiting) >= self._queue:
             raise NotNow(f"{self._queue} requests wait for the model already.")
         self._waiting.append((request, hears))
-        if len(self._lanes) < _LANES:
-            self._lead()
+        self._go_on()
 
     def refuse_waiting(self, error: Callable[[], MedleyError]) -> None:
         waiting, self._waiting = self._waiting, []
@@ -56,7 +55,7 @@ class Batches:
             self._send(worker)
         else:
             task = asyncio.ensure_future(self._wait())
-            self._lanes.add(task)
+            self._lanes[task] = 0
             task.add_done_callback(self._waited)
 
     async def _wait(self) -> None:
@@ -67,7 +66,7 @@ class Batches:
             _refuse(self._take(), error)
 
     def _waited(self, task: object) -> None:
-        self._lanes.discard(task)
+        del self._lanes[task]
         self._go_on()
 
     def _send(self, worker: Worker) -> None:
@@ -75,12 +74,12 @@ class Batches:
         if not batch:  # they have been refused meanwhile
             self._workers.release(worker)
             return
-        self._lanes.add(worker)
+        self._lanes[worker] = len(batch)
         command = answers.predict_command([request for request, _ in batch])
         worker.send(command, lambda answer: self._heard(worker, batch, answer))
 
     def _heard(self, worker: Worker, batch: list[_Waiting], answer: Answer | MedleyError) -> None:
-        self._lanes.discard(worker)
+        del self._lanes[worker]
         self._workers.release(worker)
         try:
             responses = responses_in(answer, [request for request, _ in batch], worker)
@@ -93,7 +92,8 @@ class Batches:
             hears(response)
 
     def _go_on(self) -> None:
-        if self._waiting and len(self._lanes) < _LANES:
+        """On the second lane only with as many as the process has before it: it would not get to them any sooner."""
+        if self._waiting and len(self._lanes) < _LANES and len(self._waiting) >= sum(self._lanes.values()):
             self._lead()
 
     def _take(self) -> list[_Waiting]:
