@@ -15,13 +15,14 @@ leaves within a frame is `ConnectionError`, nonsense is `ValueError`.
 
 import socket
 import struct
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass, field
 
 INT = struct.Struct("!i")
 END = INT.pack(-1)
 _CHUNK = 1 << 16
 _LARGEST_CHUNK = 1 << 20
+_LARGE = 1 << 18  # bytes of a body that is not worth copying
 MOST_BYTES = 1 << 30  # no field of a frame is larger: bodies are capped far below by the front
 MOST_ITEMS = 1 << 16
 
@@ -176,6 +177,11 @@ def refusal(code: int, message: str) -> bytes:
 
 def predict_answer(responses: Iterable[Response]) -> bytes:
     """The answer to a PREDICT command: one response for each of its requests."""
+    return b"".join(answer_parts(responses))
+
+
+def answer_parts(responses: Iterable[Response]) -> Iterator[bytes]:
+    """The same in as few pieces as there can be without a copy of a large body."""
     parts = [INT.pack(200), string_field("")]
     for response in responses:
         parts += (
@@ -187,9 +193,15 @@ def predict_answer(responses: Iterable[Response]) -> bytes:
         parts.append(INT.pack(len(response.headers)))
         for name, value in response.headers.items():
             parts += (string_field(name), string_field(value))
-        parts += (INT.pack(len(response.body)), response.body)
+        parts.append(INT.pack(len(response.body)))
+        if len(response.body) > _LARGE:
+            yield b"".join(parts)
+            yield response.body
+            parts = []
+        else:
+            parts.append(response.body)
     parts.append(END)
-    return b"".join(parts)
+    yield b"".join(parts)
 
 
 def string_field(text: str) -> bytes:

@@ -16,7 +16,7 @@ import resource
 import select
 import socket
 import time
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -24,7 +24,7 @@ from typing import Any
 from serving import batcher, detection, fresh, handler, manifest, output, usercode
 from serving.board import IDLE, PREDICTING, READING, WAITING, WRITING, Board
 from serving.errors import MedleyError, PredictionFailed
-from serving.frames import Load, Reader, Request, Response, predict_answer, read_command
+from serving.frames import Load, Reader, Request, Response, answer_parts, read_command
 from serving.names import may_be_named
 
 MESSAGE = 1 << 16  # bytes; no control message is longer
@@ -165,14 +165,16 @@ class ModelProcess:
         self._poll.register(descriptor, select.EPOLLIN)
 
     def _serve(self, waiting: Sequence[_Connection]) -> None:
-        """Together where that can be, else one after the other, each answered as soon as it can be."""
+        """Together where that can be, else one after the other: each is read when its turn comes, so that no more than
+        one large body is held, and answered as soon as it can be."""
         assert self._handler is not None
-        commands = [(connection, requests) for connection in waiting if (requests := self._read(connection))]
         if self._handler.stackable:
+            commands = [(connection, requests) for connection in waiting if (requests := self._read(connection))]
             self._answer(self._handler, commands)
-        else:
-            for command in commands:
-                self._answer(self._handler, [command])
+            return
+        for connection in waiting:
+            if requests := self._read(connection):
+                self._answer(self._handler, [(connection, requests)])
 
     def _answer(self, model: handler.Handler, commands: list[tuple[_Connection, list[Request]]]) -> None:
         batch = [request for _, requests in commands for request in requests]
@@ -190,7 +192,7 @@ class ModelProcess:
         self._board.answered(len(batch), sum(response.status >= 400 for response in responses))
         unsent = iter(responses)
         for connection, requests in commands:
-            self._write(connection, predict_answer([next(unsent) for _ in requests]))
+            self._write(connection, answer_parts([next(unsent) for _ in requests]))
         self._board.count(0, time.monotonic() - begin)
 
     def _introduce(self, request: Request) -> None:
@@ -229,10 +231,11 @@ class ModelProcess:
         board.count(len(command), 0.0)
         return command
 
-    def _write(self, connection: _Connection, answer: bytes) -> None:
+    def _write(self, connection: _Connection, parts: Iterable[bytes]) -> None:
         self._board.mark(connection.slot, WRITING)
         try:
-            connection.socket.sendall(answer)
+            for part in parts:
+                connection.socket.sendall(part)
         except OSError:
             self._drop(connection)
             return

@@ -83,17 +83,6 @@ def test_four_of_the_largest_bodies_at_once_fit_beside_models_in_1_gigabyte(fron
         assert [line for line in box.lines() if line.get("event") == "died" or line["level"] == "ERROR"] == []
 
 
-def test_in_512_megabytes_one_of_the_largest_bodies_is_answered_and_models_are_served(front: str) -> None:
-    body = os.urandom(24 << 20)
-    with serving("--memory=512m", "--memory-swap=512m") as box:
-        assert box.load("large", ECHO).status == 200
-        answer = box.call("POST", "/models/large/invoke", body, {"Content-Type": "application/octet-stream"})
-        assert answer.body == body
-        assert box.invoke("large", "x").body == b"x"
-        warned = [line for line in box.lines() if "MB of memory, too little" in line["message"]]
-        assert len(warned) == (front == "mms")
-
-
 def _models() -> list[tuple[dict[str, bytes], str, int]]:
     """Files, a request, and how many numbers answer it."""
     generator = np.random.default_rng(0)
