@@ -2,19 +2,23 @@
 
     Train-x, Train-y, ...        in parallel, on our image, each with its own hyperparameters and channels
     Evaluate-x, ...              `evaluate` of our image: loads the artifact as it will be served, and scores it
-    Judge                        our function: every metric with its bound: good, or a sentence that says why not
+    Judge                        our function: every metric with its bound: good, or a sentence that says why not; and
+                                 which way it goes on: none (short, or not approved), add, deploy
     Good?      no: Short         ends the run with that sentence
         Register-x, ...          into the model package group
-        Approved?                is ModelApprovalStatus Approved
-            Deploy               our function: immutable keys, aliases, the endpoint; it never waits
-            Moves?  no: SmokeAdded   models were added, and the endpoint stays as it is: they are invoked at once
-                Wait             `smoke` of our image: until the endpoint is at rest
-                Finish           Deploy once more: what could not be done before that, such as scaling
-                Smoke            `smoke`: every model is invoked
+    Adds?                        the endpoint stays as it is, since models are only added
+        Add                      our function: immutable keys, aliases
+        SmokeAdded               `smoke` of our image: they are invoked at once
+    Moves?                       the endpoint is made, or its image, instances or settings change
+        Deploy                   our function: immutable keys, aliases, the endpoint; it never waits
+        Wait                     `smoke`: until the endpoint is at rest
+        Finish                   Deploy once more: what could not be done before that, such as scaling
+        Smoke                    `smoke`: every model is invoked
 
-A step may depend on nothing in another branch, and on no Condition (AWS refuses that): so all that follows a condition
-is in it. What an evaluation writes lies under its training's job name: a cached training has a cached evaluation, and
-runs beside each other do not meet. definition_check.py checks what is made here before it is sent.
+A step may depend on nothing in another branch, and on no Condition, and no Condition may stand in another's branch (AWS
+refuses that): so all that follows a condition is in it, and the three stand beside each other. What an evaluation
+writes lies under its training's job name: a cached training has a cached evaluation, and runs beside each other do not
+meet. definition_check.py checks what is made here before it is sent.
 """
 
 import hashlib
@@ -28,8 +32,9 @@ from pipeline.definition_steps import Step, parameter
 from pipeline.project import Project, Training
 
 VERSION = "2020-12-01"
-JUDGE, GOOD, SHORT, APPROVED = "Judge", "Good", "Short", "Approved"
-DEPLOY, MOVES, WAIT, FINISH, SMOKE, ADDED = "Deploy", "Moves", "Wait", "Finish", "Smoke", "SmokeAdded"
+JUDGE, GOOD, SHORT = "Judge", "Good", "Short"
+ADDS, ADD, ADDED = "Adds", "Add", "SmokeAdded"
+MOVES, DEPLOY, WAIT, FINISH, SMOKE = "Moves", "Deploy", "Wait", "Finish", "Smoke"
 DATA = {"train": "TrainingData", "validation": "ValidationData", "test": "TestData"}  # channels with a parameter
 _STATES = ["Approved", "PendingManualApproval", "Rejected"]
 
@@ -120,41 +125,41 @@ def _steps(project: Project) -> list[Step]:
         trained.append(steps.training(project, model, name, inputs))
         rows = place_of(model, next(name for name in ("test", "validation", "train") if name in model.channels))
         trained.append(steps.evaluation(project, model, name, rows))
-    judge = steps.function(project, JUDGE, {"Action": "judge", **_told(project)}, ("Verdict", "Sentence"))
+    judge = steps.function(project, JUDGE, _judged(project), ("Verdict", "Way", "Sentence"))
     judge["DependsOn"] = [step["Name"] for step in trained if step["Type"] == "Processing"]
-    good = steps.condition(GOOD, {"Get": f"Steps.{JUDGE}.OutputParameters['Verdict']"}, "good")
-    good["Arguments"] |= {"IfSteps": _when_good(project), "ElseSteps": [steps.fail(SHORT, _why(project))]}
-    return [*trained, judge, good]
+    return [*trained, judge, *_when_judged(project)]
 
 
-def _when_good(project: Project) -> list[Step]:
-    registered = [steps.registration(project, model, slug(model.name)) for model in project.models]
-    approved = steps.condition(APPROVED, parameter("ModelApprovalStatus"), "Approved")
-    approved["Arguments"]["IfSteps"] = _deployed(project, [step["Name"] for step in registered])
-    return [*registered, approved]
+def _judged(project: Project) -> dict[str, Any]:
+    """All that a deploy is told, since it says which way that goes."""
+    return {**_deployed(project), "Action": "judge", "Approval": parameter("ModelApprovalStatus")}
 
 
-def _deployed(project: Project, after: list[str]) -> list[Step]:
-    told = {
+def _deployed(project: Project) -> dict[str, Any]:
+    return {
         "Action": "deploy",
         "EndpointName": parameter("EndpointName"),
         "Image": parameter("Image"),
         "Execution": {"Get": "Execution.PipelineExecutionId"},
         **_told(project),
     }
+
+
+def _when_judged(project: Project) -> list[Step]:
     answers = ("Moves", "Report", "EndpointName", "Sentence")
-    deploy, finish = (steps.function(project, name, told, answers) for name in (DEPLOY, FINISH))
-    deploy["DependsOn"], finish["DependsOn"] = after, [WAIT]
-    moves = steps.condition(MOVES, {"Get": f"Steps.{DEPLOY}.OutputParameters['Moves']"}, "yes")
-    moves["Arguments"] |= {
-        "IfSteps": [
-            steps.smoke(project, WAIT, DEPLOY, "--only-wait"),
-            finish,
-            steps.smoke(project, SMOKE, FINISH),
-        ],
-        "ElseSteps": [steps.smoke(project, ADDED, DEPLOY)],
-    }
-    return [deploy, moves]
+    add, deploy, finish = (steps.function(project, name, _deployed(project), answers) for name in (ADD, DEPLOY, FINISH))
+    finish["DependsOn"] = [WAIT]
+    registered = [steps.registration(project, model, slug(model.name)) for model in project.models]
+    waited = steps.smoke(project, WAIT, DEPLOY, "--only-wait")
+    return [
+        steps.condition(GOOD, _said("Verdict"), "good", registered, [steps.fail(SHORT, _why(project))]),
+        steps.condition(ADDS, _said("Way"), "add", [add, steps.smoke(project, ADDED, ADD)]),
+        steps.condition(MOVES, _said("Way"), "deploy", [deploy, waited, finish, steps.smoke(project, SMOKE, FINISH)]),
+    ]
+
+
+def _said(answer: str) -> dict[str, str]:
+    return {"Get": f"Steps.{JUDGE}.OutputParameters['{answer}']"}
 
 
 def _told(project: Project) -> dict[str, Any]:
@@ -178,6 +183,4 @@ def _told_of(project: Project, model: Training) -> Any:
 
 
 def _why(project: Project) -> Any:
-    return steps.join(
-        "", f"{project.name}: nothing was deployed. ", {"Get": f"Steps.{JUDGE}.OutputParameters['Sentence']"}
-    )
+    return steps.join("", f"{project.name}: nothing was deployed. ", _said("Sentence"))

@@ -122,6 +122,8 @@ def _of_step(
     if kind not in _MORE:
         yield f"{kind!r} is no type that is known here: {', '.join(_MORE)} are."
         return
+    if kind == "Condition" and place:
+        yield f"it is in a branch ({place[-1]}), and SageMaker Pipelines takes no Condition in another's branch."
     for member in step.keys() - _COMMON - _MORE[kind]:
         yield f"a step of type {kind} has no {member}."
     dangling = [*_references(step, place, placed, steps, given)]

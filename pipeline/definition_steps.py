@@ -178,13 +178,13 @@ def function(project: Project, name: str, told: Mapping[str, Any], answers: tupl
     }
 
 
-def condition(name: str, left: Any, right: Any) -> Step:
-    """Whether two are equal. Its branches are for the caller to put in."""
+def condition(name: str, left: Any, right: Any, when_so: list[Step], otherwise: list[Step] | None = None) -> Step:
+    """Whether two are equal, and what follows."""
     comparison = {"Type": "Equals", "LeftValue": left, "RightValue": right}
     return {
         "Name": name,
         "Type": "Condition",
-        "Arguments": {"Conditions": [comparison], "IfSteps": [], "ElseSteps": []},
+        "Arguments": {"Conditions": [comparison], "IfSteps": when_so, "ElseSteps": otherwise or []},
     }
 
 

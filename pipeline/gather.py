@@ -11,7 +11,7 @@ from contextlib import closing
 from dataclasses import dataclass
 from typing import Any
 
-from botocore.exceptions import ClientError
+from botocore.exceptions import ClientError, ParamValidationError
 
 from pipeline.clients import Clients, asking, code, status
 from pipeline.failed import Failed
@@ -65,12 +65,12 @@ def _copied(project: Project, clients: Clients, source: Any, etag: str, target_m
     """False where another was faster with the same bytes."""
     with asking(f"copy an artifact to {target_model}"):
         try:
-            clients.s3.copy_object(
+            _copy_unless_there(
+                clients,
                 Bucket=project.bucket,
                 Key=f"{project.models_prefix}{target_model}",
                 CopySource=source,
                 CopySourceIfMatch=etag,
-                **_unless_there(clients),
                 Metadata={"sha256": digest},
                 MetadataDirective="REPLACE",
             )
@@ -83,10 +83,12 @@ def _copied(project: Project, clients: Clients, source: Any, etag: str, target_m
     return True
 
 
-def _unless_there(clients: Clients) -> Any:
-    """The condition, where boto3 knows it: that of AWS Lambda may be older. Without it the same bytes are put twice."""
-    copying = clients.s3.meta.service_model.operation_model("CopyObject").input_shape
-    return {"IfNoneMatch": "*"} if copying and "IfNoneMatch" in getattr(copying, "members", ()) else {}
+def _copy_unless_there(clients: Clients, **request: Any) -> None:
+    """boto3 in AWS Lambda may be too old to know the condition. Without it the same bytes are put twice."""
+    try:
+        clients.s3.copy_object(**request, IfNoneMatch="*")
+    except ParamValidationError:
+        clients.s3.copy_object(**request)
 
 
 def parts(uri: str) -> tuple[str, str]:

@@ -1,6 +1,7 @@
 """The project's function in AWS Lambda, which two kinds of steps of the pipeline call: judge, and deploy.
 
-    judge     reads the evaluations, and compares them with their bounds (verdict.py): {"Verdict", "Sentence"}
+    judge     reads the evaluations, and compares them with their bounds (verdict.py), and looks whether the endpoint
+              would have to move: {"Verdict": "good" or "short", "Way": "none", "add" or "deploy", "Sentence"}
     deploy    gathers the artifacts under the endpoint's prefix by immutable keys (gather.py), moves the aliases, begins
               what the deploy's plan has for the endpoint, and leaves a report for the smoke test:
               {"Moves": "yes" or "no", "Report": s3://..., "EndpointName", "Sentence"}
@@ -25,7 +26,6 @@ from pipeline.failed import Failed
 from pipeline.project import Project
 from pipeline.verdict import Judged, verdict
 
-Begin = Callable[[Project, Clients, str], Mapping[str, Any]]  # (project, clients, image): what deploy.begin returns
 _MODEL = "Model-"
 _LONGEST = 1000  # characters: Pipelines carries 1,024 from a function's answer
 
@@ -41,16 +41,25 @@ class Trained:
     bound: float | None
 
 
+@dataclass(frozen=True)
+class Hosting:
+    """What is done to the endpoint. moves: whether a deploy of that image would make or change it, so that it has to
+    be waited for; begin: as deploy.begin."""
+
+    moves: Callable[[Project, Clients, str], bool]
+    begin: Callable[[Project, Clients, str], Mapping[str, Any]]
+
+
 def handler(event: Mapping[str, Any], _context: object) -> dict[str, str]:
     """What AWS Lambda calls."""
-    return handle(event, Clients.of(read_project(event)), begin)
+    return handle(event, Clients.of(read_project(event)), HOSTING)
 
 
-def handle(event: Mapping[str, Any], clients: Clients, begins: Begin) -> dict[str, str]:
-    """begins: how the endpoint's deploy is begun. Raises Failed, which Pipelines shows as the reason."""
+def handle(event: Mapping[str, Any], clients: Clients, hosting: Hosting) -> dict[str, str]:
+    """Raises Failed, which Pipelines shows as the reason."""
     actions: dict[str, Callable[[], dict[str, str]]] = {
-        "judge": lambda: judge(event, clients),
-        "deploy": lambda: deploy(event, clients, begins),
+        "judge": lambda: judge(event, clients, hosting),
+        "deploy": lambda: deploy(event, clients, hosting),
     }
     if event.get("Action") not in actions:
         raise Failed(f"The function is asked for {event.get('Action')!r}: it does {' and '.join(actions)}.")
@@ -74,21 +83,30 @@ def read(event: Mapping[str, Any]) -> list[Trained]:
     return found
 
 
-def judge(event: Mapping[str, Any], clients: Clients) -> dict[str, str]:
+def judge(event: Mapping[str, Any], clients: Clients, hosting: Hosting) -> dict[str, str]:
     models = [
         Judged(model.name, model.metric, model.bound, (_json(clients, model, "evaluation.json") or {}).get("metrics"))
         for model in read(event)
     ]
     found = verdict(models)
-    return {"Verdict": "good" if found.good else "short", "Sentence": found.sentence}
+    way = _way(event, clients, hosting) if found.good and event["Approval"] == "Approved" else "none"
+    return {"Verdict": "good" if found.good else "short", "Way": way, "Sentence": found.sentence}
 
 
-def deploy(event: Mapping[str, Any], clients: Clients, begins: Begin) -> dict[str, str]:
+def _way(event: Mapping[str, Any], clients: Clients, hosting: Hosting) -> str:
+    """Where it cannot be seen, the deploy says why."""
+    try:
+        return "deploy" if hosting.moves(read_project(event), clients, str(event["Image"])) else "add"
+    except Failed:
+        return "deploy"
+
+
+def deploy(event: Mapping[str, Any], clients: Clients, hosting: Hosting) -> dict[str, str]:
     project = read_project(event)
     models = read(event)
     placed = [gather.place(project, clients, model.name, model.artifact) for model in models]
     moved = [Aliases(project, clients).move(one.name, one.target_model).changed for one in placed]
-    begun = begins(project, clients, str(event["Image"]))
+    begun = hosting.begin(project, clients, str(event["Image"]))
     samples = [_json(clients, model, "sample.json") for model in models]
     report = {
         "endpoint": project.endpoint.name,
@@ -104,11 +122,21 @@ def deploy(event: Mapping[str, Any], clients: Clients, begins: Begin) -> dict[st
     }
 
 
+def moves(project: Project, clients: Clients, image: str) -> bool:
+    """Whether something would have to be waited for."""
+    from pipeline import deploy as deploys
+
+    return any(not step.operation for step in deploys.planned(project, clients, deploys.Order(image or None)).steps)
+
+
 def begin(project: Project, clients: Clients, image: str, say: Callable[[str], None] = print) -> Mapping[str, Any]:
     """As `medley deploy` would, up to the first wait. say: of each step, which the function's log shows."""
     from pipeline import deploy as deploys  # which judging does without
 
     return deploys.begin(project, clients, say, image)
+
+
+HOSTING = Hosting(moves, begin)
 
 
 def _sentence(placed: list[gather.Placed], moved: list[bool], begun: Mapping[str, Any]) -> str:

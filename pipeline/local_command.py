@@ -12,7 +12,7 @@ from typing import Any
 
 from pipeline import overrides, pipeline_data, project_file
 from pipeline.clients import Clients
-from pipeline.definition import DEPLOY, JUDGE, render
+from pipeline.definition import ADD, DEPLOY, JUDGE, render
 from pipeline.definition_check import notes
 from pipeline.failed import DONE, REFUSED, Failed
 from pipeline.gather import parts
@@ -109,7 +109,7 @@ def _tell(run: Run, definition: Mapping[str, Any], world: World, as_json: bool) 
 
 
 def _tell_deployed(run: Run, world: World) -> None:
-    deployed = run.answer(DEPLOY).get("OutputParameters")
+    deployed = _deployed(run)
     if not deployed:
         print("The models are registered, and not deployed: they are not approved.")
         return
@@ -120,12 +120,17 @@ def _tell_deployed(run: Run, world: World) -> None:
     print_table(models, {"model": lambda model: model["name"], "TargetModel": lambda model: model["target_model"]})
 
 
+def _deployed(run: Run) -> dict[str, str]:
+    """What the deploy has said; nothing where there was none."""
+    return {**(run.answer(DEPLOY) or run.answer(ADD)).get("OutputParameters", {})}
+
+
 def _told(run: Run, world: World) -> dict[str, Any]:
     steps = {
         name: {"state": done.state, "seconds": round(done.seconds, 3), "reason": done.reason or None}
         for name, done in run.done.items()
     }
-    deployed = run.answer(DEPLOY).get("OutputParameters", {})
+    deployed = _deployed(run)
     state = "Failed" if run.failed else "Succeeded"
     return {"execution": run.id, "state": state, "steps": steps, "deployed": deployed, "models": world.models}
 

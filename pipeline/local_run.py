@@ -144,7 +144,7 @@ class Run:
         return found, str(found["ModelPackageArn"])
 
     def _function(self, _step: Mapping[str, Any], told: Any) -> tuple[Mapping[str, Any], str]:
-        answer = lambda_deploy.handle(told, self._world.clients, self._world.begin)
+        answer = lambda_deploy.handle(told, self._world.clients, self._world.hosting)
         return {"OutputParameters": answer}, answer["Sentence"]
 
     def _condition(self, _step: Mapping[str, Any], told: Any) -> tuple[Mapping[str, Any], str]:

@@ -2,7 +2,7 @@
 
     with World(...) as world:       S3 is a folder, or what AWS_ENDPOINT_URL answers (moto, for one)
         world.command(...)          how a job's container is started: a process of this Python, or a real container
-        world.begin(...)            what the deploy step does to the endpoint: starts the local endpoint
+        world.hosting               what the deploy step does to the endpoint: starts the local endpoint
 
 The endpoint is the local endpoint on the models' prefix. Jobs find it as they do on AWS, by boto3: one small server
 says DescribeEndpoint, where nothing else does, and AWS_ENDPOINT_URL_SAGEMAKER_RUNTIME names the endpoint itself.
@@ -19,9 +19,11 @@ from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from pathlib import Path
 from typing import Any, Self, cast
 
+from pipeline import lambda_deploy
 from pipeline.clients import Clients
 from pipeline.failed import Failed
 from pipeline.folder_s3 import FolderS3
+from pipeline.lambda_deploy import Hosting
 from pipeline.local import Local, StartFailed
 from pipeline.project import Project
 
@@ -79,13 +81,17 @@ class World:
             return self.project.model_data_url
         return str(self.folder / "s3" / self.project.bucket / self.project.models_prefix)
 
-    def begin(self, project: Project, clients: Clients, image: str) -> Mapping[str, Any]:
-        """The deploy step's part of the endpoint (lambda_deploy.Begin)."""
+    @property
+    def hosting(self) -> Hosting:
+        return Hosting(self._moves, self._begin)
+
+    def _moves(self, project: Project, clients: Clients, image: str) -> bool:
+        return lambda_deploy.moves(project, clients, image) if self.url else self.local is None
+
+    def _begin(self, project: Project, clients: Clients, image: str) -> Mapping[str, Any]:
         begun: Mapping[str, Any] = {"config": _CONFIG, "steps": [], "left": []}
         if self.url:
-            from pipeline.lambda_deploy import begin
-
-            begun = begin(project, clients, image, lambda _: None)
+            begun = lambda_deploy.begin(project, clients, image, lambda _: None)
         if self._serve(project.endpoint.name) and not self.url:
             steps = [{"step": "start the local endpoint"}, {"step": "wait until in service"}]
             begun = {"config": _CONFIG, "steps": steps, "left": ["wait until in service"]}

@@ -44,7 +44,7 @@ def _by_sdk() -> dict[str, Any]:
 
 def test_definition_is_that_of_the_sdk() -> None:
     ours = render(project_file.read(GOLDEN / "medley.toml"), IMAGE)
-    for name in ("Judge", "Deploy", "Finish"):
+    for name in ("Judge", "Add", "Deploy", "Finish"):
         told = steps(ours)[name]["Arguments"]
         assert Project.from_dict(json.loads(told["Project"])).pipeline_name == "medley-golden"
         told["Project"] = "{}"
@@ -60,7 +60,7 @@ def test_fifty_models_fit() -> None:
     definition = render(project(*many), IMAGE)
     assert problems(definition) == []
     assert len(json.dumps(definition).encode()) < LARGEST / 2
-    assert count_steps(definition) == 160
+    assert count_steps(definition) == 161
     assert "50" in notes(definition)[0]
     assert notes(render(project(*many[:3]), IMAGE)) == []
 
@@ -191,6 +191,7 @@ BREAKS = [
     (lambda d: _arguments(d, "Evaluate-a").update(RoleArn={"Get": "Steps.Judge.OutputParameters['X']"}), "Judge gives"),
     (lambda d: _step(d, "Judge").update(DependsOn=["Good"]), "no step may depend on a Condition"),
     (lambda d: _step(d, "Judge").update(DependsOn=["Register-a"]), "in another branch (Good.IfSteps)"),
+    (lambda d: _step(d, "Good")["Arguments"]["IfSteps"].append(d["Steps"].pop()), "no Condition in another's branch"),
     (lambda d: _step(d, "Judge").update(FunctionArn="medley deploy"), "not of the form"),
     (lambda d: _step(d, "Train-a").update(DependsOn=["Evaluate-a"]), "wait for each other: Evaluate-a, Train-a"),
     (lambda d: _step(d, "Good")["Arguments"]["Conditions"][0].update(Type="Same"), "no kind of condition"),

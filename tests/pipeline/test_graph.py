@@ -19,15 +19,14 @@ DRAWN = """\
    yes
      - Register-a
      - Register-longer
-     ○ Approved?
-     yes
-       ● Deploy ─▶ ○ Moves?
-       yes
-         ○ Wait ─▶ ○ Finish ─▶ ○ Smoke
-       no
-         ○ SmokeAdded
    no
      ■ Short
+└▶ - Adds?
+   yes
+     ○ Add ─▶ ○ SmokeAdded
+└▶ ○ Moves?
+   yes
+     ● Deploy ─▶ ○ Wait ─▶ ○ Finish ─▶ ○ Smoke
 """
 
 
@@ -38,6 +37,7 @@ def test_graph_is_drawn_with_every_step_once_and_its_state() -> None:
         "Train-longer": Seen("Failed"),
         "Register-a": Seen("Skipped"),
         "Register-longer": Seen("Skipped"),
+        "Adds": Seen("Skipped"),
         "Deploy": Seen("Executing"),
         "Short": Seen("Stopped"),
     }

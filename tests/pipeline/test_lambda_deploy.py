@@ -84,7 +84,7 @@ def report(clients: Clients, answer: dict[str, str]) -> dict[str, Any]:
 
 
 def call(clients: Clients, told: dict[str, Any]) -> dict[str, str]:
-    return lambda_deploy.handle(told, clients, lambda_deploy.begin)
+    return lambda_deploy.handle(told, clients, lambda_deploy.HOSTING)
 
 
 def test_good_models_are_good_and_the_bound_of_a_run_counts(clients: Clients) -> None:
@@ -93,6 +93,7 @@ def test_good_models_are_good_and_the_bound_of_a_run_counts(clients: Clients) ->
     short = call(clients, event("Judge", **{"Bound-churn": 0.99}))
     assert short == {
         "Verdict": "short",
+        "Way": "none",
         "Sentence": "churn: auc is 0.95, and at least 0.99 is needed; it falls short by 0.04.",
     }
 
@@ -114,6 +115,25 @@ def test_metric_that_is_none_is_not_good(clients: Clients, text: str, said: str)
     found = call(clients, event("Judge"))
     assert found["Verdict"] == "short"
     assert said in found["Sentence"]
+
+
+def test_way_is_to_add_only_where_the_endpoint_stays_as_it_is(aws: StandIn, clients: Clients) -> None:
+    def way(**given: Any) -> str:
+        return call(clients, event("Judge", **given))["Way"]
+
+    assert way() == "deploy", "there is none yet"
+    call(clients, event())
+    assert way() == "deploy", "it is being made"
+    deployed(clients)
+    before = len(aws.calls)
+    assert way() == "add"
+    assert way(ModelApprovalStatus="PendingManualApproval") == "none"
+    assert way(EndpointName="other") == "deploy"
+    assert not {one for service, one in aws.calls[before:] if service == "sagemaker" and one.startswith("Create")}
+    second = built(clients, 2).removeprefix("sha256:")
+    assert call(clients, event("Judge", image=int(second, 16)))["Way"] == "deploy"
+    aws.fail("DescribeEndpoint", how="denied", times=9)
+    assert way() == "deploy", "which says why it cannot"
 
 
 def test_first_run_makes_the_endpoint_and_does_not_wait_for_it(aws: StandIn, clients: Clients) -> None:

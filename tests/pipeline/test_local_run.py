@@ -146,7 +146,7 @@ def test_fifty_models_run(run: Run) -> None:
         {**GOOD, "Evaluate-m49": evaluated({"rmse": 3})}, "--json", "--parallel", "4", code=REFUSED, models=models
     )
     found = json.loads(result.stdout)["steps"]
-    assert sum(step["state"] == "Succeeded" for step in found.values()) == 102  # and Judge, and Good
+    assert sum(step["state"] == "Succeeded" for step in found.values()) == 104  # and Judge, Good, Adds and Moves
     assert found["Short"]["reason"].endswith("m49: rmse is 3, and at most 1 is needed; it is over it by 2.")
 
 

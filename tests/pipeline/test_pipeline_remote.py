@@ -185,19 +185,19 @@ def test_status_draws_the_graph_and_why_a_step_failed(sent: Medley, pipelines: P
 
 def test_branch_that_was_not_taken_is_drawn_as_such(sent: Medley, pipelines: Pipelines) -> None:
     arn = _started(sent)
-    names = ["Train-a", "Evaluate-a", "Judge", "Good"]
+    names = ["Train-a", "Evaluate-a", "Judge", "Good", "Adds", "Moves"]
     steps = {**dict.fromkeys(names, ("Succeeded", "")), "Short": ("Failed", "a: rmse is 9")}
-    pipelines.stands(arn, "Failed", steps, outcomes={"Good": "False"})
+    pipelines.stands(arn, "Failed", steps, outcomes=dict.fromkeys(names[-3:], "False"))
     said = sent("status", code=REFUSED).stdout
     assert "✔ Good? no" in said
-    assert "- Deploy ─▶ - Moves?" in said
+    assert "- Deploy ─▶ - Wait" in said
     assert "✘ Short" in said
     assert "Short: a: rmse is 9" in said
 
 
 def test_status_reads_all_pages_of_steps(sent: Medley, pipelines: Pipelines) -> None:
     arn = _started(sent)
-    names = ["Train-a", "Evaluate-a", "Judge", "Good", "Register-a", "Approved", "Deploy"]
+    names = ["Train-a", "Evaluate-a", "Judge", "Good", "Register-a", "Moves", "Deploy"]
     pipelines.stands(arn, "Succeeded", dict.fromkeys(names, ("Succeeded", "")))
     told: dict[str, Any] = json.loads(sent("status", "--json", "--follow").stdout)
     assert list(told["steps"]) == names

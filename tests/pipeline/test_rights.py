@@ -159,10 +159,10 @@ def _run(person: Clients, function: Clients, aws: StandIn) -> None:
 
     def deploy(step: str = "Deploy", image: int = 1, scaling: Scaling | None = PROJECT.scaling) -> None:
         told = event(step, image, project=replace(TRAINED, scaling=scaling))
-        lambda_deploy.handle(told, function, lambda_deploy.begin)
+        lambda_deploy.handle(told, function, lambda_deploy.HOSTING)
         _settled(person)
 
-    lambda_deploy.handle(event("Judge"), function, lambda_deploy.begin)
+    lambda_deploy.handle(event("Judge"), function, lambda_deploy.HOSTING)
     aws.fail("CreateModel", how="500", done=True, retries_too=False)  # asked again, it looks whether it is done
     deploy()
     deploy("Finish")  # scaling, once it is in service

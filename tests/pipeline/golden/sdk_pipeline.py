@@ -178,7 +178,6 @@ def function(name: str, inputs: dict[str, object], outputs: tuple[str, ...], aft
     return LambdaStep(name, Lambda(function_arn=FUNCTION), inputs=inputs, outputs=answers, depends_on=after)
 
 
-judge = function("Judge", {"Action": "judge", **told}, ("Verdict", "Sentence"), evaluations)
 deploying = {
     "Action": "deploy",
     "EndpointName": endpoint,
@@ -186,24 +185,29 @@ deploying = {
     "Execution": ExecutionVariables.PIPELINE_EXECUTION_ID,
     **told,
 }
+judging = {**deploying, "Action": "judge", "Approval": approval}
+judge = function("Judge", judging, ("Verdict", "Way", "Sentence"), evaluations)
 answers = ("Moves", "Report", "EndpointName", "Sentence")
-deploy = function("Deploy", deploying, answers, registrations)
+add, deploy = (function(name, deploying, answers, []) for name in ("Add", "Deploy"))
 wait = smoke("Wait", deploy, "--only-wait")
 finish = function("Finish", deploying, answers, [wait])
+adds = ConditionStep(
+    "Adds",
+    conditions=[ConditionEquals(judge.properties.Outputs["Way"], "add")],
+    if_steps=[add, smoke("SmokeAdded", add)],
+    else_steps=[],
+)
 moves = ConditionStep(
     "Moves",
-    conditions=[ConditionEquals(deploy.properties.Outputs["Moves"], "yes")],
-    if_steps=[wait, finish, smoke("Smoke", finish)],
-    else_steps=[smoke("SmokeAdded", deploy)],
-)
-approved = ConditionStep(
-    "Approved", conditions=[ConditionEquals(approval, "Approved")], if_steps=[deploy, moves], else_steps=[]
+    conditions=[ConditionEquals(judge.properties.Outputs["Way"], "deploy")],
+    if_steps=[deploy, wait, finish, smoke("Smoke", finish)],
+    else_steps=[],
 )
 why = Join("", ["golden: nothing was deployed. ", judge.properties.Outputs["Sentence"]])
 good = ConditionStep(
     "Good",
     conditions=[ConditionEquals(judge.properties.Outputs["Verdict"], "good")],
-    if_steps=[*registrations, approved],
+    if_steps=registrations,
     else_steps=[FailStep("Short", why)],
 )
 pipeline = Pipeline(
@@ -219,7 +223,7 @@ pipeline = Pipeline(
         approval,
         *bounds.values(),
     ],
-    steps=[*(step for pair in zip(trainings, evaluations, strict=True) for step in pair), judge, good],
+    steps=[*(step for pair in zip(trainings, evaluations, strict=True) for step in pair), judge, good, adds, moves],
     sagemaker_session=session,
 )
 logging.disable()
