@@ -58,10 +58,10 @@ def replaced(value: Any, get: Callable[[str], Any], json_get: Callable[[str, str
 
 
 def text(value: Any) -> str:
-    """As Pipelines writes a value into a text: 0.9, not 0.90000; 3, not 3.0."""
+    """As Pipelines writes a value into a text: 0.9, not 0.90000; 3, not 3.0. Every digit of a number is kept."""
     if isinstance(value, bool):
         return "true" if value else "false"
-    return f"{value:g}" if isinstance(value, float) else str(value)
+    return repr(value).removesuffix(".0") if isinstance(value, float) else str(value)
 
 
 def parts(path: str) -> list[str | int]:

@@ -2,15 +2,18 @@
 
     FolderS3(Path("s3")).put_object(Bucket="b", Key="a/x.csv", Body=b"1,2")      -> the file s3/b/a/x.csv
 
-Conditional puts hold between the threads of one process (a local run's steps); the ETag is the content's MD5, as S3's.
+Conditional puts hold between all who use the folder, threads and processes (two local runs at once); the ETag is the
+content's MD5, as S3's.
 """
 
+import fcntl
 import hashlib
 import json
 import os
 import shutil
 import threading
 from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
 from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any, BinaryIO
@@ -47,14 +50,15 @@ class FolderS3:
         **_: Any,
     ) -> dict[str, Any]:
         path = self._path(Bucket, Key)
-        with self._lock:
+        with self._alone():
             self._check(path, IfNoneMatch, IfMatch, "PutObject")
-            with self._replacing(path) as file:
+            path.parent.mkdir(parents=True, exist_ok=True)
+            _metadata(path).write_text(json.dumps(dict(Metadata or {})))  # before what it is of: that is never without
+            with _Replacing(path) as file:
                 if isinstance(Body, bytes | str):
                     file.write(Body.encode() if isinstance(Body, str) else Body)
                 else:
                     shutil.copyfileobj(Body, file)
-            _metadata(path).write_text(json.dumps(dict(Metadata or {})))
         return {"ETag": self._said(path)["ETag"]}
 
     def copy_object(
@@ -123,9 +127,13 @@ class FolderS3:
         if is_taken or is_other:
             raise _error(operation, "PreconditionFailed", "At least one of the pre-conditions did not hold.", 412)
 
-    def _replacing(self, path: Path) -> "_Replacing":
-        path.parent.mkdir(parents=True, exist_ok=True)
-        return _Replacing(path)
+    @contextmanager
+    def _alone(self) -> Iterator[None]:
+        """While nobody else puts anything."""
+        self.root.mkdir(parents=True, exist_ok=True)
+        with self._lock, (self.root / ".lock").open("w") as file:
+            fcntl.flock(file, fcntl.LOCK_EX)  # until it is closed
+            yield
 
 
 def _metadata(path: Path) -> Path:

@@ -4,8 +4,8 @@ import json
 import signal
 import threading
 import time
-from collections.abc import Mapping, Sequence
-from contextlib import closing
+from collections.abc import Iterator, Mapping, Sequence
+from contextlib import closing, contextmanager
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
@@ -47,20 +47,37 @@ def run(where: Where, words: Sequence[str], keep: bool, as_json: bool) -> int:
     project = _known(project_file.read(file), where.url)
     definition = checked(render(project, where.image or _HERE))
     folder = (where.folder or file.parent / ".medley").resolve()
-    with World(project, folder, where.image, where.engine, where.url, where.port) as world:
+    with _interrupted(), World(project, folder, where.image, where.engine, where.url, where.port) as world:
         given = overrides.read(words)
         if where.url:
             ensure_group(project, world.clients)
         data = where.data or file.parent / "data"
         if where.data or data.is_dir():
-            place = pipeline_data.upload(project, world.clients, data)
-            given = pipeline_data.settings(definition, place) | given
+            given = pipeline_data.given(project, world.clients, definition, data, given)
         run = Run(definition, overrides.values(definition, given), world, where.parallel)
         _watched(run, definition, as_json)
         _tell(run, definition, world, as_json)
         if keep and not run.failed and world.local:
             _serve(world)
         return REFUSED if run.failed else DONE
+
+
+@contextmanager
+def _interrupted() -> Iterator[None]:
+    """By Ctrl-C or a SIGTERM: what runs is ended, and no process of it stays."""
+
+    def interrupt(*_: object) -> None:
+        raise KeyboardInterrupt
+
+    before = signal.signal(signal.SIGTERM, interrupt)
+    try:
+        yield
+    except KeyboardInterrupt:
+        raise Failed(
+            "Interrupted: the steps that ran were ended. Run the same command again; it begins anew.", 130
+        ) from None
+    finally:
+        signal.signal(signal.SIGTERM, before)
 
 
 def _known(project: Project, url: str | None) -> Project:

@@ -12,7 +12,7 @@ import re
 import subprocess
 import tempfile
 from collections.abc import Mapping, Sequence
-from contextlib import closing
+from contextlib import closing, suppress
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -48,15 +48,16 @@ class Job:
         with self.log.open("w+") as log:
             command = self.world.command(words, self.root)
             try:
-                done = subprocess.run(command, stdout=log, stderr=subprocess.STDOUT, timeout=seconds, check=False)
+                with self.world.jobs.started(command, stdout=log, stderr=subprocess.STDOUT) as process:
+                    status = process.wait(seconds)
             except subprocess.TimeoutExpired as error:
                 raise Failed(f"{self.name} was not done within {seconds:g} s, and was stopped.") from error
             except FileNotFoundError as error:
                 raise Failed(f"{command[0]} is not installed here, and runs the image.") from error
             log.seek(0)
             said = log.read()
-        if done.returncode:
-            raise Failed(self._reason(said, reasons) or f"{self.name} ended with status {done.returncode}.")
+        if status:
+            raise Failed(self._reason(said, reasons) or f"{self.name} ended with status {status}.")
         return said
 
     def _reason(self, said: str, reasons: Sequence[str]) -> str:
@@ -76,6 +77,7 @@ class Job:
             found = s3.get_paginator("list_objects_v2").paginate(Bucket=bucket, Prefix=key)
             keys = [one["Key"] for page in found for one in page.get("Contents", ())]
             keys = [one for one in keys if one == key or one.startswith(key.rstrip("/") + "/")]
+            keys = [one for one in keys if not one.endswith("/")]  # a folder, as the console makes one
             for one in keys:
                 path = folder / (Path(one).name if one == key else one[len(key) :].lstrip("/"))
                 path.parent.mkdir(parents=True, exist_ok=True)
@@ -127,10 +129,11 @@ def _packed(job: Job) -> Path:
 
 
 def _metrics(definitions: Sequence[Mapping[str, str]], said: str) -> Any:
-    """The last value of each that was printed."""
+    """The last value of each that was printed; what is no number is none."""
     for definition in definitions:
         if found := re.findall(definition["Regex"], said):
-            yield {"MetricName": definition["Name"], "Value": float(found[-1])}
+            with suppress(ValueError):
+                yield {"MetricName": definition["Name"], "Value": float(found[-1])}
 
 
 def processing(job: Job, told: Mapping[str, Any]) -> dict[str, Any]:

@@ -13,7 +13,7 @@ import secrets
 import time
 from collections.abc import Callable, Iterator, Mapping
 from concurrent.futures import FIRST_COMPLETED, Future, ThreadPoolExecutor, wait
-from contextlib import closing
+from contextlib import closing, contextmanager
 from dataclasses import dataclass, replace
 from datetime import UTC, datetime
 from typing import Any
@@ -68,7 +68,7 @@ class Run:
     def run(self, watch: Watch) -> list[Done]:
         """How each step ended, in the definition's order. watch hears of each that begins and ends."""
         self._watch = watch
-        with ThreadPoolExecutor(self._parallel) as threads:
+        with ThreadPoolExecutor(self._parallel) as threads, self._ending():
             running: dict[Future[tuple[Mapping[str, Any], str]], str] = {}
             while True:
                 free = 0 if self.failed else self._parallel - len(running)
@@ -81,6 +81,15 @@ class Run:
                 for future in ended:
                     self._end(future, running.pop(future))
         return list(self.done.values())
+
+    @contextmanager
+    def _ending(self) -> Iterator[None]:
+        """Interrupted, it ends its jobs, whose threads are waited for."""
+        try:
+            yield
+        except BaseException:
+            self._world.jobs.end()
+            raise
 
     @property
     def failed(self) -> list[Done]:

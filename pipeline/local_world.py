@@ -25,6 +25,7 @@ from pipeline.failed import Failed
 from pipeline.folder_s3 import FolderS3
 from pipeline.lambda_deploy import Hosting
 from pipeline.local import Local, StartFailed
+from pipeline.local_processes import Processes
 from pipeline.project import Project
 
 _KEYS = {"AWS_ACCESS_KEY_ID": "local", "AWS_SECRET_ACCESS_KEY": "local", "AWS_EC2_METADATA_DISABLED": "true"}
@@ -54,6 +55,7 @@ class World:
     url: str | None = None
     port: int = 0
     local: Local | None = None
+    jobs: Processes = field(default_factory=Processes)
     _lock: threading.Lock = field(default_factory=threading.Lock)
 
     def __enter__(self) -> Self:

@@ -38,7 +38,7 @@ def verdict(models: Sequence[Judged]) -> Verdict:
     short = [problem for model in models if (problem := shortfall(model))]
     if short:
         return Verdict(False, _cut(short))
-    scored = [f"{model.name}: {model.metric} {_value(model):g}." for model in models if model.bound is not None]
+    scored = [f"{model.name}: {model.metric} {_value(model):.12g}." for model in models if model.bound is not None]
     return Verdict(
         True, _cut([f"All {len(models)} models are good enough." if len(models) > 1 else "It is good.", *scored])
     )
@@ -61,7 +61,8 @@ def shortfall(model: Judged) -> str:
     if lack <= 0:
         return ""
     way, verb = ("at most", "is over it") if at_most else ("at least", "falls short")
-    return f"{model.name}: {model.metric} is {value:g}, and {way} {model.bound:g} is needed; it {verb} by {lack:.4g}."
+    said = f"{model.name}: {model.metric} is {value:.12g}, and {way} {model.bound:.12g} is needed"
+    return f"{said}; it {verb} by {lack:.4g}."
 
 
 def _value(model: Judged) -> float | None:

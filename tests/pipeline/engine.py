@@ -3,12 +3,14 @@
     python engine.py PLAN run --rm --volume=ROOT:/opt/ml ... IMAGE WORDS...
 
 PLAN is a JSON file: by the step's name, or else by the command, {"files": {place below /opt/ml: text}, "copy": {place:
-a folder}, "prints": text, "exit": status, "meets": folder}. What it says nothing of is run by the container itself.
+a folder}, "prints": text, "exit": status, "meets": folder, "waits": a fifo}. What it says nothing of is run by the
+container itself.
 """
 
 import json
 import os
 import shutil
+import signal
 import sys
 import time
 from pathlib import Path
@@ -26,6 +28,9 @@ def main(plan: dict[str, Any], options: list[str]) -> int:
         place = ["--root", str(root)] if words[0] == "train" else []
         command = [sys.executable, "-m", "container", *moved, *place]
         os.execve(sys.executable, command, {**os.environ, **variables})
+    if "waits" in said:  # until it is ended
+        with open(said["waits"], "w"):
+            signal.pause()
     if "meets" in said:
         _meet(Path(said["meets"]), step)
     for place, text in said.get("files", {}).items():

@@ -1,7 +1,11 @@
 """medley pipeline run --local: the definition's steps, references and conditions; what is said of what fails."""
 
+import fcntl
+import io
 import json
+import os
 import shutil
+import subprocess
 import sys
 from collections.abc import Callable, Mapping
 from pathlib import Path
@@ -15,6 +19,7 @@ from typer.testing import CliRunner, Result
 from pipeline.cli import app
 from pipeline.clients import Clients
 from pipeline.failed import REFUSED, WORDS
+from pipeline.folder_s3 import FolderS3
 from pipeline.project import Project
 from tests.aws.server import ACCOUNT, REGION, StandIn
 from tests.pipeline import engine
@@ -113,6 +118,11 @@ def test_bound_of_a_run_goes_before_that_of_medley_toml(run: Run) -> None:
     assert "Did you mean Bound-a?" in run(GOOD, "--set", "Bound-x=1", code=WORDS).stderr
 
 
+def test_bound_counts_with_all_its_digits(run: Run) -> None:
+    result = run({"evaluate": evaluated({"rmse": 1234569.5})}, code=REFUSED, models=(("a", 1234567.25),))
+    assert "rmse is 1234569.5, and at most 1234567.25 is needed; it is over it by 2.25" in result.stdout
+
+
 def test_steps_run_beside_each_other(run: Run, tmp_path: Path) -> None:
     (tmp_path / "meeting").mkdir()
     plan = {"train": {**TRAINED, "meets": str(tmp_path / "meeting")}, "evaluate": evaluated({"rmse": 9})}
@@ -138,6 +148,26 @@ def test_training_is_given_what_sagemaker_gives_it(run: Run) -> None:
 
 def test_metrics_are_those_that_the_training_printed_last(run: Run) -> None:
     assert "validation:rmse 0.25" in run({"evaluate": evaluated({"rmse": 9})}, code=REFUSED).stderr
+    odd = {**TRAINED, "prints": "validation:rmse=0.5\nvalidation:mae=-"}
+    result = run({"train": odd, "evaluate": evaluated({"rmse": 9})}, code=REFUSED)
+    assert "validation:rmse 0.5\n" in result.stderr
+
+
+def test_run_that_is_ended_leaves_no_training_behind(run: Run, tmp_path: Path) -> None:
+    os.mkfifo(tmp_path / "waits")
+    run({"train": {"exit": 1}}, code=REFUSED)  # which leaves medley.toml
+    (tmp_path / "plan.json").write_text(json.dumps({"train": {"waits": str(tmp_path / "waits")}}))
+    command = f"{sys.executable} -S {engine.__file__} {tmp_path / 'plan.json'}"
+    words = ["pipeline", "run", "--local", "--image", "IMAGE", "--engine", command]
+    with subprocess.Popen(
+        [Path(sys.executable).with_name("medley"), *words], stderr=subprocess.PIPE, text=True, cwd=tmp_path
+    ) as process:
+        with (tmp_path / "waits").open() as training:  # which runs
+            process.terminate()
+            assert training.read() == ""  # and does no more
+        assert process.stderr is not None
+        assert "Interrupted: the steps that ran were ended." in process.stderr.read()
+        assert process.wait() == 130
 
 
 def test_fifty_models_run(run: Run) -> None:
@@ -151,9 +181,10 @@ def test_fifty_models_run(run: Run) -> None:
 
 
 def test_rows_that_are_not_there_are_named(run: Run) -> None:
+    result = run(GOOD, "--set", "TestData=s3://rows/none", code=REFUSED)
+    assert "Evaluate-a: There is nothing at s3://rows/none." in result.stdout
     shutil.rmtree("data/test")
-    result = run(GOOD, code=REFUSED)
-    assert "Evaluate-a: There is nothing at s3://medley-golden-000000000000-" in result.stdout
+    assert "data has no rows in test" in run(GOOD, code=REFUSED).stderr
 
 
 def test_run_must_be_said_to_be_local(run: Run) -> None:
@@ -174,13 +205,31 @@ def test_against_what_stands_for_aws_the_deploy_is_the_real_plan(run: Run, aws: 
     evaluation["files"]["processing/evaluation/sample.json"] = json.dumps(sample)
     train = {"copy": {"model": str(tmp_path / "model")}}
     plan = {"train": train, "evaluate": evaluation}
+    for key, rows in (("rows/", b""), ("rows/rows.csv", b"1,1\n")):  # a folder, as the console makes one
+        clients.s3.put_object(Bucket=project.bucket, Key=key, Body=rows)
     words = ["--json", "--endpoint-url", aws.url, "--set", f"Image={image}"]
+    words += ["--set", f"TrainingData=s3://{project.bucket}/rows"]
     result = run({**plan, "smoke": None}, *words)
     assert states(result)["Smoke"] == "Succeeded"
     assert clients.sagemaker.describe_endpoint(EndpointName="golden")["EndpointStatus"] == "InService"
     assert clients.sagemaker.list_model_packages(ModelPackageGroupName="medley-golden")["ModelPackageSummaryList"]
     again = run({**plan, "smoke": SMOKED}, *words)
     assert states(again)["SmokeAdded"] == "Succeeded", "the endpoint is there, and needs no update"
+
+
+def test_put_into_a_folder_is_alone_and_never_without_its_metadata(tmp_path: Path) -> None:
+    class Body(io.BytesIO):
+        def read(self, *size: int | None) -> bytes:
+            assert json.loads((tmp_path / "b" / ".x.metadata").read_text()) == {"sha256": "1"}
+            with (tmp_path / ".lock").open() as lock, pytest.raises(BlockingIOError):
+                fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)  # as another process would
+            return super().read(*size)
+
+    s3 = FolderS3(tmp_path)
+    s3.put_object(Bucket="b", Key="x", Body=Body(b"rows"), Metadata={"sha256": "1"})
+    said = s3.get_object(Bucket="b", Key="x")
+    with said["Body"] as body:
+        assert (body.read(), said["Metadata"]) == (b"rows", {"sha256": "1"})
 
 
 def _folder(path: Path) -> Path:
