@@ -22,7 +22,7 @@ import scipy.sparse
 from serving.codecs import media_type
 from serving.errors import BadInput
 
-_HIDDEN = (".", "_")  # how files begin that are no data, such as _SUCCESS
+_HIDDEN = (".", "_")  # how files and folders begin that are no data, such as _SUCCESS and .ipynb_checkpoints
 _TYPES = {
     "csv": "csv",
     "libsvm": "libsvm",
@@ -48,7 +48,7 @@ class Table:
 
 def read(folder: Path, content_type: str, target: str) -> Table:
     """All files below `folder`. Raises BadInput."""
-    files = [path for path in sorted(folder.rglob("*")) if path.is_file() and not path.name.startswith(_HIDDEN)]
+    files = [path for path in sorted(folder.rglob("*")) if path.is_file() and not _is_hidden(path, folder)]
     if not files:
         raise BadInput(f"The channel {folder.name} has no file.")
     kind = _kind(content_type, files[0])
@@ -61,6 +61,10 @@ def read(folder: Path, content_type: str, target: str) -> Table:
     if not len(table.answers):
         raise BadInput(f"The channel {folder.name} has no row.")
     return table
+
+
+def _is_hidden(path: Path, folder: Path) -> bool:
+    return any(part.startswith(_HIDDEN) for part in path.relative_to(folder).parts)
 
 
 def _kind(content_type: str, file: Path) -> str:

@@ -84,8 +84,8 @@ def evaluate(folder: Path, settings: Settings, table: Table) -> tuple[dict[str, 
 def _sample(model: Model, rows: Any) -> dict[str, str]:
     """A request as an endpoint takes it; bodies in base64, since some are no text."""
     body, content_type = _request(rows)
-    answer, _ = model.ask(body, content_type, "application/json")
-    texts = {name: base64.b64encode(part).decode() for name, part in (("body", body), ("answer", bytes(answer.body)))}
+    answer = _answer(model, body, content_type)
+    texts = {name: base64.b64encode(part).decode() for name, part in (("body", body), ("answer", answer))}
     return {"content_type": content_type, "accept": "application/json", **texts}
 
 
@@ -114,13 +114,17 @@ def _classes(described: dict[str, Any], answers: np.ndarray) -> np.ndarray | Non
 def _ask(model: Model, rows: Any) -> np.ndarray:
     """An answer for each row. Raises PredictionFailed."""
     body, content_type = _request(rows)
-    answer, _ = model.ask(body, content_type, "application/json")
-    if answer.status >= 400:
-        raise PredictionFailed(f"The model does not answer: {bytes(answer.body).decode(errors='replace')[:500]}")
-    found = answers_of(bytes(answer.body))
+    found = answers_of(_answer(model, body, content_type))
     if len(found) != rows.shape[0]:
         raise PredictionFailed(f"The model gave {len(found)} answers to {rows.shape[0]} rows.")
     return found
+
+
+def _answer(model: Model, body: bytes, content_type: str) -> bytes:
+    answer, _ = model.ask(body, content_type, "application/json")
+    if answer.status >= 400:
+        raise PredictionFailed(f"The model does not answer: {bytes(answer.body).decode(errors='replace')[:500]}")
+    return bytes(answer.body)
 
 
 def answers_of(body: bytes) -> np.ndarray:

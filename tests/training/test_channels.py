@@ -75,6 +75,8 @@ def test_numbers_alone_are_no_header(channel: Callable[..., Path]) -> None:
 def test_files_of_a_channel_are_one_table_and_marks_of_writers_are_none(channel: Callable[..., Path]) -> None:
     folder = channel(a_csv="1,2\n", b_csv="3,4\n")
     (folder / "_SUCCESS").touch()
+    (folder / ".ipynb_checkpoints").mkdir()
+    (folder / ".ipynb_checkpoints" / "a-checkpoint.csv").write_text("1,2\n")
     assert read(folder, "text/csv", "0").answers.tolist() == [1, 3]
 
 

@@ -78,6 +78,19 @@ def test_answers_that_are_none_are_a_sentence(evaluate: Evaluate) -> None:
     assert "Traceback" not in done.stderr
 
 
+def test_model_that_does_not_answer_its_sample_is_not_evaluated(evaluate: Evaluate) -> None:
+    code = (
+        "import json\n\n\ndef model_fn(model_dir):\n    return 0\n\n"
+        "def input_fn(body, content_type):\n    return body\n\n"
+        "def predict_fn(body, model):\n    from io import BytesIO\n    import numpy\n"
+        "    rows = numpy.load(BytesIO(body))\n    assert len(rows) > 3, 'too few'\n    return rows[:, 0].tolist()\n\n"
+        "def output_fn(answers, accept):\n    return json.dumps(answers), accept\n"
+    )
+    done = evaluate("rows.csv", "1,2\n" * 5, code=code)
+    assert done.returncode == 1
+    assert done.stderr.startswith("Not evaluated: The model does not answer: ")
+
+
 @pytest.mark.parametrize(
     ("body", "sentence"),
     [
