@@ -30,6 +30,7 @@ from typing import Any
 from pipeline import definition_steps as steps
 from pipeline.definition_steps import Step, parameter
 from pipeline.project import Project, Training
+from pipeline.published import checked_name
 
 VERSION = "2020-12-01"
 JUDGE, GOOD, SHORT = "Judge", "Good", "Short"
@@ -40,7 +41,10 @@ _STATES = ["Approved", "PendingManualApproval", "Rejected"]
 
 
 def render(project: Project, image: str) -> dict[str, Any]:
-    """`project` with its account, and at least one model. image: its address, best by digest."""
+    """`project` with its account, and at least one model. image: its address, best by digest. Raises Failed for a
+    model's name that could be no key: not only when it is to be deployed."""
+    for model in project.models:
+        checked_name(model.name, project)
     return {
         "Version": VERSION,
         "Metadata": {},
@@ -70,7 +74,7 @@ def parameters(project: Project, image: str) -> list[dict[str, Any]]:
     channels = {channel for model in project.models for channel in model.channels}
     used = {DATA[channel]: channel for channel in DATA if channel in channels and _has_parameter(project, channel)}
     places = [_text(name, f"{data_prefix(project)}/{channel}") for name, channel in used.items()]
-    if any(_is_below_data(model, channel) for model in project.models for channel in model.channels):
+    if any(is_below_data(model, channel) for model in project.models for channel in model.channels):
         places.insert(0, _text("Data", data_prefix(project)))
     bounds = [
         {"Name": bound_of(model), "Type": "Float", "DefaultValue": float(model.bound)}
@@ -98,12 +102,12 @@ def place_of(model: Training, channel: str) -> Any:
     value = model.channels[channel]
     if value.startswith("s3://"):
         return value
-    if _is_below_data(model, channel):
+    if is_below_data(model, channel):
         return steps.join("/", parameter("Data"), value)
     return parameter(DATA[channel])
 
 
-def _is_below_data(model: Training, channel: str) -> bool:
+def is_below_data(model: Training, channel: str) -> bool:
     """Whether it is a folder of its own there, and not the one that all models share."""
     value = model.channels[channel]
     return not value.startswith("s3://") and (channel not in DATA or value != channel)

@@ -100,7 +100,8 @@ def hyperparameters(model: Training) -> dict[str, str]:
 
 def evaluation(project: Project, model: Training, name: str, rows: Any) -> Step:
     """rows: where those are that it is scored on."""
-    words = ["evaluate", f"{PROCESSING}/model/model.tar.gz", "--data", f"{PROCESSING}/test", "--target", model.target]
+    words = ["evaluate", f"{PROCESSING}/model/model.tar.gz", "--data", f"{PROCESSING}/test"]
+    words += [f"--target={model.target}"]  # one word, since a column's name may begin with a dash
     words += ["--content-type", model.content_type, "--output", f"{PROCESSING}/evaluation/evaluation.json"]
     words += ["--sample", f"{PROCESSING}/evaluation/sample.json", "--message", "/opt/ml/output/message"]
     inputs = {"model": {"Get": f"Steps.Train-{name}.ModelArtifacts.S3ModelArtifacts"}, "test": rows}

@@ -89,12 +89,12 @@ def start(
         given = overrides.read(set_ or ())
         if data:
             definition = pipeline_remote.definition_of(what, clients)
-            given = pipeline_data.settings(definition, pipeline_data.upload(what, clients, data)) | given
+            given = pipeline_data.given(what, clients, definition, data, given)
         arn = pipeline_remote.start(what, clients, given, beside)
-        if as_json:
-            print_json({"execution": arn, "parameters": given})
-        else:
+        if not as_json:
             say(f"Started {arn}. `medley pipeline status --follow` shows it.")
+        elif not follow:  # one document: that of the end
+            print_json({"execution": arn, "parameters": given})
         if follow:
             _follow(lambda: pipeline_remote.execution(what, clients, arn), as_json)
 

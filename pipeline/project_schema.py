@@ -3,6 +3,7 @@
 The fields are those of project.py's records, which have the defaults; only what the file says is taken from here.
 """
 
+import unicodedata
 from typing import Annotated, Any, ClassVar, Literal
 
 from pydantic import BaseModel, BeforeValidator, ConfigDict, Field, ValidationInfo, field_validator
@@ -166,7 +167,7 @@ class ProjectTables(Table):
     @field_validator("model")
     @classmethod
     def _different(cls, models: tuple[ModelTable, ...]) -> tuple[ModelTable, ...]:
-        names = [model.name for model in models]
+        names = [unicodedata.normalize("NFC", model.name) for model in models]  # as keys have them
         if twice := sorted({name for name in names if names.count(name) > 1}):
             raise ValueError(f"Two tables [[model]] have the name {twice[0]}: each model needs its own.")
         return models

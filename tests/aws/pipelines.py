@@ -29,6 +29,7 @@ class Pipelines:
         }
         aws.extend(SageMakerResponse, operations)
         self.executions: dict[str, FakePipelineExecution] = {}
+        self.begin = "Executing"  # how a run that is started stands
 
     def stands(
         self,
@@ -58,7 +59,7 @@ class Pipelines:
         name = response._get_param("PipelineName")
         for arn, execution in response.sagemaker_backend.pipelines[name].pipeline_executions.items():
             if arn not in self.executions:
-                execution.pipeline_execution_status = "Executing"
+                execution.pipeline_execution_status = self.begin
                 self.executions[arn] = execution
         return answer
 

@@ -128,6 +128,17 @@ def test_hyperparameters_are_texts() -> None:
     }
 
 
+def test_column_whose_name_begins_with_a_dash_is_no_option() -> None:
+    found = steps(render(project(model("a", target="-label")), IMAGE))
+    assert "--target=-label" in found["Evaluate-a"]["Arguments"]["AppSpecification"]["ContainerArguments"]
+
+
+@pytest.mark.parametrize("name", ["..", "a/../b", "churn.tar.gz"])
+def test_name_that_could_be_no_key_is_refused_before_anything_is_trained(name: str) -> None:
+    with pytest.raises(Failed, match="cannot be a model's name"):
+        render(project(model(name)), IMAGE)
+
+
 def _toml(folder: Path, models: str) -> Path:
     path = folder / "medley.toml"
     path.write_text(f'name = "golden"\nregion = "eu-central-1"\n{models}')
@@ -138,6 +149,9 @@ def test_model_name_used_twice_is_refused_where_it_is_written(tmp_path: Path) ->
     one = '[[model]]\nname = "a"\nframework = "xgboost"\nestimator = "XGBRegressor"\n'
     with pytest.raises(Failed, match=r"line 3: Two tables \[\[model\]\] have the name a"):
         project_file.read(_toml(tmp_path, one * 2))
+    letters = ("caf\u00e9", "cafe\u0301")  # one key
+    with pytest.raises(Failed, match=r"line 3: Two tables"):
+        project_file.read(_toml(tmp_path, "".join(one.replace('"a"', f'"{name}"') for name in letters)))
     twice = project(model("a"), model("a"))
     assert "Two steps have the name Train-a" in " ".join(problems(render(twice, IMAGE)))
 

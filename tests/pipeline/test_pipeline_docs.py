@@ -150,8 +150,9 @@ def test_commands_for_an_account_are_understood(aws: StandIn, example: Path, mon
     clients.s3.create_bucket(Bucket=project.bucket, CreateBucketConfiguration={"LocationConstraint": project.region})  # type: ignore[typeddict-item]
     pipelines = Pipelines(aws)
     monkeypatch.chdir(example)
-    (example / "abalone" / "train").mkdir(parents=True, exist_ok=True)
-    (example / "abalone" / "train" / "rows.csv").write_text("1,2\n")
+    for channel in ("train", "validation", "test"):
+        (example / "abalone" / channel).mkdir(parents=True, exist_ok=True)
+        (example / "abalone" / channel / "rows.csv").write_text("1,2\n")
     image = f"{ACCOUNT}.dkr.ecr.{project.region}.amazonaws.com/medley-progression@sha256:{1:064x}"
     lines = [line.removeprefix("../../.venv/bin/") for line in [*COMMANDS, *ON_PAGE]]
     for line in [one for one in lines if one.startswith(tuple(f"medley pipeline {word}" for word in ("render", *AWS)))]:

@@ -158,10 +158,29 @@ def test_start_uploads_rows_once_and_says_where_they_are(sent: Medley, aws: Stan
     assert place.startswith(f"s3://{PROJECT.bucket}/medley/pipeline/data/")
     assert first["parameters"]["TestData"] == "s3://elsewhere/x"
     uploads = aws.calls.count(("s3", "PutObject"))
+    (Path("rows") / "train" / ".ipynb_checkpoints").mkdir()
+    (Path("rows") / "train" / ".ipynb_checkpoints" / "rows-checkpoint.csv").write_text("3,4\n")
     pipelines.stands(first["execution"], "Succeeded", {})
     again = json.loads(sent("start", "--json", "--data", "rows").stdout)
     assert again["parameters"]["TrainingData"] == place
     assert aws.calls.count(("s3", "PutObject")) == uploads == 2
+
+
+def test_rows_that_the_pipeline_would_miss_start_nothing(medley: Medley, aws: StandIn) -> None:
+    Path("medley.toml").write_text(TOML + 'channels = {train = "train", validation = "other/rows", test = "test"}\n')
+    medley("upsert", "--image", IMAGE)
+    (Path("rows") / "train").mkdir(parents=True)
+    (Path("rows") / "train" / "rows.csv").write_text("1,2\n")
+    words = ["start", "--data", "rows"]
+    assert "no rows in test," in medley(*words, code=REFUSED).stderr
+    assert "--set Data=" in medley(*words, "--set", "TestData=s3://elsewhere/x", code=REFUSED).stderr
+    assert not {("s3", "PutObject"), ("sagemaker", "StartPipelineExecution")} & {*aws.calls}
+    medley(*words, "--set", "TestData=s3://elsewhere/x", "--set", "Data=s3://elsewhere")
+
+
+def test_start_that_follows_prints_one_document(sent: Medley, pipelines: Pipelines) -> None:
+    pipelines.begin = "Succeeded"
+    assert json.loads(sent("start", "--json", "--follow").stdout)["state"] == "Succeeded"
 
 
 def test_start_without_a_pipeline_says_what_makes_it(medley: Medley) -> None:

@@ -133,7 +133,7 @@ for name, (hyperparameters, metric, _) in MODELS.items():
     )
     artifact = train.properties.ModelArtifacts.S3ModelArtifacts
     place = Join("/", [f"{PLACE}/evaluations", train.properties.TrainingJobName])
-    words = ["evaluate", "/opt/ml/processing/model/model.tar.gz", "--data", "/opt/ml/processing/test", "--target", "0"]
+    words = ["evaluate", "/opt/ml/processing/model/model.tar.gz", "--data", "/opt/ml/processing/test", "--target=0"]
     words += ["--content-type", "text/csv", "--output", "/opt/ml/processing/evaluation/evaluation.json"]
     words += ["--sample", "/opt/ml/processing/evaluation/sample.json", "--message", "/opt/ml/output/message"]
     ran = processor(10, 3600).run(
