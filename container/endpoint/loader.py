@@ -27,7 +27,7 @@ from .room import Room
 from .store import Artifact
 from .upstream import CONFLICT, OUT_OF_MEMORY, Answer, words
 
-_LENT = 4  # times the places there are: all loads together
+_LENT = 8  # times the places there are: all loads together
 _LOADED = (200, CONFLICT)  # 409: that name is loaded already, and nobody else has it
 _log = logging.getLogger(__name__)
 

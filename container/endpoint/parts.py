@@ -17,7 +17,7 @@ class Limits:
     load_seconds: float = 360.0
     sentence_seconds: float = 0.5  # that a failed load waits for the container's log to say why
     parallel_loads: int = 4
-    place_seconds: float = 10.0  # that a load keeps its place among them
+    place_seconds: float = 2.0  # that a load keeps its place among them
     pinned: frozenset[str] = frozenset()  # target models that are never unloaded for want of memory
     memory: int | None = None  # for all models; None: as much as the container allows
     queue: int = 2048  # calls that one model may hold, waiting and being answered
