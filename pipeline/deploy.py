@@ -7,7 +7,7 @@ Standard library and boto3 only, and no wait without a pace: the function in AWS
 begins a deploy with `begin`. Whoever deploys again goes on where a deploy was interrupted.
 """
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any
 
 from pipeline import deploy_desired, deploy_state
@@ -18,6 +18,7 @@ from pipeline.deploy_plan import plan, rolls_out
 from pipeline.deploy_records import Actual, Desired, Step, previous_of
 from pipeline.deploy_steps import Say, execute
 from pipeline.deploy_wait import Pace, Waiter
+from pipeline.endpoint_states import check_owner
 from pipeline.failed import AGAIN, Failed
 from pipeline.project import Project
 from pipeline.published import SUFFIX
@@ -81,14 +82,17 @@ def carry_out(planned: Planned, clients: Clients, say: Say, pace: Pace | None = 
 
 
 def begin(project: Project, clients: Clients, say: Say, image: str | None = None) -> dict[str, Any]:
-    """All of a deploy up to the first wait. What is left then (`left`) is done by whoever deploys next."""
-    return carry_out(planned(project, clients, Order(image or None)), clients, say)
+    """All of a deploy up to the first wait. What is left then (`left`) is done by whoever deploys next; so is warming,
+    which takes minutes, and which the function in AWS Lambda has no right to."""
+    cold = replace(project, endpoint=replace(project.endpoint, warm=()))
+    return carry_out(planned(cold, clients, Order(image or None)), clients, say)
 
 
 def _planned(
     project: Project, clients: Clients, image: Chosen, desired: Desired, order: Order, not_warmed: tuple[str, ...]
 ) -> Planned:
     actual = deploy_state.observe(project, clients)
+    check_owner(desired.endpoint, actual.tags, project.name)
     if order.despite_alarms:
         desired = desired.watched_by(name for name in desired.rollout.alarms if name not in actual.ringing)
     steps = tuple(plan(desired, actual))

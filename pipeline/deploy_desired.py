@@ -9,6 +9,8 @@ from botocore.exceptions import ClientError
 
 from pipeline.clients import Clients, asking, code
 from pipeline.deploy_records import VARIANT, Desired, Rollout
+from pipeline.deploy_state import ours
+from pipeline.endpoint_states import OWNER
 from pipeline.failed import Failed
 from pipeline.project import Project
 
@@ -23,7 +25,7 @@ def desired(project: Project, image: str, warm: tuple[str, ...] = ()) -> Desired
             f"The endpoint's name {name} has {len(name)} letters, and names made of it would be longer than the 63 "
             f"that SageMaker takes: choose one of at most {_LONGEST_NAME}."
         )
-    tags = {"medley:project": project.name}
+    tags = {OWNER: project.name}
     model = _model(project, image)
     model_name = f"{name}-{_hash(model)}"
     count = _first_count(project)
@@ -38,6 +40,7 @@ def desired(project: Project, image: str, warm: tuple[str, ...] = ()) -> Desired
     tagged = {"Tags": [{"Key": key, "Value": value} for key, value in tags.items()]}
     return Desired(
         endpoint=name,
+        arn=project.endpoint_arn,
         config_name=config_name,
         instance_type=project.endpoint.instance_type,
         count=count,
@@ -53,6 +56,11 @@ def desired(project: Project, image: str, warm: tuple[str, ...] = ()) -> Desired
 
 def earlier(project: Project, clients: Clients, config: str, warm: tuple[str, ...] = ()) -> Desired:
     """The config as it stands; scaling is medley.toml's."""
+    if not ours(config, project.endpoint.name):
+        raise Failed(
+            f"{config} is no config of {project.endpoint.name}: those are named {project.endpoint.name}-, with eight "
+            f"letters of a hash. `medley status` tells what served before."
+        )
     with asking(f"describe the endpoint config {config}"):
         try:
             variant = clients.sagemaker.describe_endpoint_config(EndpointConfigName=config)["ProductionVariants"][0]
@@ -63,6 +71,7 @@ def earlier(project: Project, clients: Clients, config: str, warm: tuple[str, ..
         image = clients.sagemaker.describe_model(ModelName=variant["ModelName"])["PrimaryContainer"]["Image"]
     return Desired(
         endpoint=project.endpoint.name,
+        arn=project.endpoint_arn,
         config_name=config,
         instance_type=variant["InstanceType"],
         count=variant["InitialInstanceCount"],
@@ -70,7 +79,7 @@ def earlier(project: Project, clients: Clients, config: str, warm: tuple[str, ..
         image=image,
         scaling=project.scaling,
         warm=warm,
-        tags={"medley:project": project.name},
+        tags={OWNER: project.name},
     )
 
 

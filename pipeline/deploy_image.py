@@ -4,7 +4,9 @@ An image goes by its digest, never by a tag alone: what was tried is what is rol
 """
 
 import re
+from collections.abc import Mapping
 from dataclasses import dataclass
+from typing import Any
 
 from botocore.exceptions import ClientError
 
@@ -58,16 +60,17 @@ def deployed(project: Project, clients: Clients) -> str | None:
 
 
 def image_of(clients: Clients, config: str) -> str | None:
-    """None where the config, or its model, is not there any more."""
+    """None where the config, or its model, is not there any more, or none of ours."""
     with asking(f"describe the endpoint config {config}"):
         try:
             variants = clients.sagemaker.describe_endpoint_config(EndpointConfigName=config)["ProductionVariants"]
-            container = clients.sagemaker.describe_model(ModelName=variants[0]["ModelName"])["PrimaryContainer"]
+            model: Mapping[str, Any] = clients.sagemaker.describe_model(ModelName=variants[0]["ModelName"])
         except ClientError as error:
             if code(error) == "ValidationException":
                 return None
             raise
-    return container["Image"]
+    image: str | None = model.get("PrimaryContainer", {}).get("Image")  # models of several containers have none
+    return image
 
 
 def _named(project: Project, clients: Clients, asked: str) -> str:

@@ -7,7 +7,9 @@ and configs carry a hash of what is in them, so what was made by a deploy that w
     note the config      the endpoint's tag medley:previous has the configs that served before, the newest first
     endpoint             created; or updated, blue/green, with alarms that roll it back; or, where it Failed, made anew
     wait                 until it is InService
-    warm                 each model of the warm list is invoked once, so that nobody meets a cold fleet
+    warm                 each model of the warm list is invoked once, so that nobody meets a cold fleet; the tag
+                         medley:warm has the config that this was done for, so that it is not left out where a deploy
+                         was interrupted, or did not wait
     scaling              last, since it can be registered for an endpoint in service only
     clean up             models and configs beyond the last few that nothing uses
 
@@ -18,7 +20,7 @@ from collections.abc import Iterable, Iterator, Mapping
 from typing import Any
 
 from pipeline.deploy_cleanup import clean_up_steps
-from pipeline.deploy_records import PREVIOUS, Actual, Desired, Rollout, Step
+from pipeline.deploy_records import PREVIOUS, WARMED, Actual, Desired, Rollout, Step
 from pipeline.deploy_scaling import deregister, scaling_steps
 from pipeline.endpoint_states import check
 from pipeline.failed import Failed
@@ -33,11 +35,10 @@ def plan(desired: Desired, actual: Actual) -> list[Step]:
     """Raises Failed where the endpoint's state allows none."""
     check(desired.endpoint, desired.config_name, actual.status, actual.config, actual.pending, actual.reason)
     moves = list(_moves(desired, actual))
-    warm = [_warm(desired.endpoint, target_model) for target_model in desired.warm if moves]
     return [
         *_made(desired, actual),
         *moves,
-        *warm,
+        *_warmed(desired, actual, bool(moves)),
         *scaling_steps(desired, actual),
         *clean_up_steps(desired, actual, bool(moves)),
     ]
@@ -147,7 +148,13 @@ def _tags(tags: Mapping[str, str]) -> list[dict[str, str]]:
     return [{"Key": key, "Value": value} for key, value in tags.items()]
 
 
-def _warm(endpoint: str, target_model: str) -> Step:
-    """Any answer of the model's says that it is loaded; that this body is none is told as 400."""
-    asked = {"EndpointName": endpoint, "TargetModel": target_model, "ContentType": "text/csv", "Body": "\n"}
-    return Step("warm", target_model, WARM, "invoke_endpoint", asked)
+def _warmed(desired: Desired, actual: Actual, moves: bool) -> Iterator[Step]:
+    """Any answer of a model's says that it is loaded; that this body is none is told as 400."""
+    if not desired.warm or not (moves or actual.tags.get(WARMED) != desired.config_name):
+        return
+    for target_model in desired.warm:
+        asked = {"EndpointName": desired.endpoint, "TargetModel": target_model}
+        asked |= {"ContentType": "text/csv", "Body": "\n"}
+        yield Step("warm", target_model, WARM, "invoke_endpoint", asked)
+    noted = {"ResourceArn": desired.arn, "Tags": _tags({WARMED: desired.config_name})}
+    yield Step("note that it is warm", f"{desired.config_name} was warmed", "sagemaker", "add_tags", noted)

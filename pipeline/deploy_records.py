@@ -8,6 +8,7 @@ from pipeline.project import Scaling
 
 VARIANT = "AllTraffic"
 PREVIOUS = "medley:previous"
+WARMED = "medley:warm"
 _REMEMBERED = 3  # names of 63 letters in a tag of 256
 
 
@@ -45,6 +46,7 @@ class Desired:
     TargetModels."""
 
     endpoint: str
+    arn: str
     config_name: str
     instance_type: str
     count: int

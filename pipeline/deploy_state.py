@@ -105,7 +105,8 @@ def tags_of(clients: Clients, arn: str) -> dict[str, str]:
         return {tag["Key"]: tag["Value"] for page in pages for tag in page["Tags"]}
 
 
-def _ours(name: str, endpoint: str) -> bool:
+def ours(name: str, endpoint: str) -> bool:
+    """Whether a model or a config is named as deploy names those of this endpoint."""
     return re.fullmatch(f"{re.escape(endpoint)}-[0-9a-f]{{8}}", name) is not None
 
 
@@ -114,7 +115,7 @@ def _models(clients: Clients, endpoint: str) -> tuple[Made, ...]:
         pages = clients.sagemaker.get_paginator("list_models").paginate(NameContains=f"{endpoint}-")
         models = [model for page in pages for model in page["Models"]]
     return tuple(
-        Made(model["ModelName"], model["CreationTime"]) for model in models if _ours(model["ModelName"], endpoint)
+        Made(model["ModelName"], model["CreationTime"]) for model in models if ours(model["ModelName"], endpoint)
     )
 
 
@@ -125,7 +126,7 @@ def _configs(clients: Clients, endpoint: str) -> tuple[Made, ...]:
     return tuple(
         Made(name, config["CreationTime"], _models_of(clients, name))
         for config in configs
-        if _ours(name := config["EndpointConfigName"], endpoint)
+        if ours(name := config["EndpointConfigName"], endpoint)
     )
 
 

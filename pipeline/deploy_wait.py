@@ -14,10 +14,10 @@ from pipeline.clients import Clients, asking, code
 from pipeline.deploy_records import Step
 from pipeline.deploy_state import Described, alarms, describe
 from pipeline.deploy_steps import NotServing, RolledBack, Say
+from pipeline.endpoint_states import MOVING
 from pipeline.failed import AGAIN, REFUSED, Failed
 from pipeline.project import Project
 
-_MOVING = ("Creating", "Updating", "RollingBack", "SystemUpdating", "Deleting")
 _LINES = 20
 _STREAMS = 2  # of instances: those that wrote last
 _SKEW = 60.0  # seconds that the clock here may be ahead of AWS's
@@ -68,7 +68,7 @@ class Waiter:
                 if error.code == REFUSED or failures > pace.failures:
                     raise
             else:
-                if endpoint.status not in _MOVING:
+                if endpoint.status not in MOVING:
                     return endpoint
                 if (now := _progress(endpoint)) != told:
                     told = now

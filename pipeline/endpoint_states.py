@@ -1,8 +1,22 @@
 """The states of an endpoint, and what each means for a deploy: SageMaker takes no change in most of them."""
 
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 
 from pipeline.failed import AGAIN, Failed
+
+MOVING = ("Creating", "Updating", "RollingBack", "SystemUpdating", "Deleting")  # and takes no change meanwhile
+
+
+OWNER = "medley:project"  # the tag that says whose an endpoint is
+
+
+def check_owner(endpoint: str, tags: Mapping[str, str], project: str) -> None:
+    """Raises Failed where it is another project's. One without the tag was made by hand, and is taken as it is."""
+    if (owner := tags.get(OWNER, project)) != project:
+        raise Failed(
+            f"The endpoint {endpoint} is of the project {owner}, and this one is {project}: nothing was done. "
+            f"Name another `name` in [endpoint] of medley.toml."
+        )
 
 
 def check(endpoint: str, wanted: str, status: str | None, config: str, pending: str | None, reason: str) -> None:

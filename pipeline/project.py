@@ -136,6 +136,11 @@ class Project:
         return {what: f"{self.stack}-{what}" for what in ("5xx", "loading-wait", "memory", "disk")}
 
     @property
+    def endpoint_arn(self) -> str:
+        """SageMaker has its name in small letters there, whatever letters it has."""
+        return f"arn:{self.partition}:sagemaker:{self.region}:{self.account}:endpoint/{self.endpoint.name.lower()}"
+
+    @property
     def endpoint_logs(self) -> str:
         return f"/aws/sagemaker/Endpoints/{self.endpoint.name}"
 

@@ -233,6 +233,28 @@ def test_account_without_alarms_is_told_to_bootstrap(aws: StandIn, clients: Clie
     assert not [name for _, name in aws.calls[before:] if name.startswith(("Create", "Update", "Put"))]
 
 
+def test_endpoint_of_another_project_is_left_alone(aws: StandIn, clients: Clients) -> None:
+    deployed(clients)
+    arn = deploy_state.describe(clients, "shop").answer["EndpointArn"]
+    clients.sagemaker.add_tags(ResourceArn=arn, Tags=[{"Key": "medley:project", "Value": "other"}])
+    built(clients, 2)
+    with pytest.raises(Failed, match="is of the project other, and this one is shop: nothing was done") as refusal:
+        planned(PROJECT, clients)
+    assert refusal.value.code == REFUSED
+
+
+def test_endpoint_of_several_containers_has_no_image_to_keep(clients: Clients) -> None:
+    containers: Any = [{"Image": f"{ACCOUNT}.dkr.ecr.{REGION}.amazonaws.com/x:{number}"} for number in (1, 2)]
+    clients.sagemaker.create_model(ModelName="theirs", ExecutionRoleArn=PROJECT.role_arn("x"), Containers=containers)
+    variant: Any = {"VariantName": "x", "ModelName": "theirs", "InstanceType": "ml.m5.large", "InitialInstanceCount": 1}
+    clients.sagemaker.create_endpoint_config(EndpointConfigName="theirs", ProductionVariants=[variant])
+    clients.sagemaker.create_endpoint(EndpointName="shop", EndpointConfigName="theirs")
+    with pytest.raises(Failed, match="Nothing is deployed as shop"):
+        planned(PROJECT, clients, Order("deployed"))
+    with pytest.raises(Failed, match="theirs is no config of shop"):
+        planned_rollback(PROJECT, clients, Order(to="theirs"))
+
+
 def test_no_roll_out_begins_while_an_alarm_rings(clients: Clients) -> None:
     deployed(clients)
     built(clients, 2)

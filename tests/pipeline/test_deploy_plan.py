@@ -209,6 +209,7 @@ def test_first_deploy_makes_each_thing_once_and_scales_last() -> None:
         "create endpoint",
         "wait until in service",
         "warm",
+        "note that it is warm",
         "register scaling",
         "put scaling policy",
     ]

@@ -6,14 +6,14 @@ from dataclasses import replace
 
 import pytest
 
-from pipeline import warm
+from pipeline import deploy_state, warm
 from pipeline.aliases import Aliases
 from pipeline.clients import Clients
-from pipeline.deploy import planned, warm_list
+from pipeline.deploy import begin, carry_out, planned, warm_list
 from pipeline.failed import Failed
 from pipeline.project import Endpoint
 from tests.aws.server import REGION, StandIn
-from tests.pipeline.account import PROJECT, bootstrapped, built, deployed, names
+from tests.pipeline.account import AT_ONCE, PROJECT, bootstrapped, built, deployed, names
 from tests.pipeline.answering import Answer, Answering, Asked
 
 TARGET = "churn/2026-11-22T101530Z-1a2b3c4d.tar.gz"
@@ -115,6 +115,39 @@ def test_alias_that_cannot_be_read_ends_the_deploy_before_anything_is_made(
     with pytest.raises(Failed, match="read the alias churn"):
         planned(WARM, clients)
     assert ("sagemaker", "CreateModel") not in aws.calls
+
+
+def test_deploy_that_did_not_wait_leaves_the_warming_to_the_next(clients: Clients, runtime: Answering) -> None:
+    carry_out(planned(WARM, clients), clients, lambda _: None)
+    assert runtime.asked == []
+    while deploy_state.describe(clients, "shop").status != "InService":
+        pass
+    deployed(clients, WARM)
+    assert len(runtime.asked) == 2
+    assert planned(WARM, clients).steps == ()
+
+
+def test_function_in_lambda_leaves_the_warming_to_the_next_deploy(clients: Clients, runtime: Answering) -> None:
+    begin(WARM, clients, lambda _: None)
+    while deploy_state.describe(clients, "shop").status != "InService":
+        pass
+    assert begin(WARM, clients, lambda _: None)["left"] == []
+    assert runtime.asked == []
+    assert names(planned(WARM, clients)) == ["warm", "warm", "note that it is warm"]
+
+
+@pytest.mark.parametrize("fails", ["DescribeEndpoint", "AddTags"])
+def test_deploy_that_was_broken_off_before_it_was_warm_is_warm_after_the_next(
+    aws: StandIn, clients: Clients, runtime: Answering, fails: str
+) -> None:
+    plan = planned(WARM, clients)
+    aws.fail(fails, how="denied")
+    with pytest.raises(Failed):
+        carry_out(plan, clients, lambda _: None, AT_ONCE)
+    asked = len(runtime.asked)
+    deployed(clients, WARM)
+    assert len(runtime.asked) == asked + 2
+    assert planned(WARM, clients).steps == ()
 
 
 def test_nothing_is_invoked_where_nothing_is_rolled_out(clients: Clients, runtime: Answering) -> None:
