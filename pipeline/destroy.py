@@ -65,7 +65,7 @@ def plan(
     steps = [
         make("pipeline", removal.pipelines, lambda names: each(sagemaker.delete_pipeline, names, "PipelineName")),
         make("scaling target", removal.targets, lambda names: each(deregister, names, "ResourceId")),
-        make("endpoint", removal.endpoint, lambda _: removal.remove_endpoint(project, clients, pause)),
+        make("endpoint", removal.endpoint, lambda _: removal.remove_endpoint(project, clients, say, pause)),
         make(
             "endpoint config",
             removal.configs,

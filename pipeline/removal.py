@@ -4,7 +4,6 @@ Each function looks for what is there now, so that one that was broken off is do
 already is as good as removed.
 """
 
-import re
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any, TypeVar
@@ -12,8 +11,11 @@ from typing import TYPE_CHECKING, Any, TypeVar
 from botocore.exceptions import ClientError
 
 from pipeline.clients import Clients, asking, code, status
+from pipeline.deploy_state import describe, ours, tags_of
+from pipeline.endpoint_states import MOVING, OWNER, check_owner
 from pipeline.failed import Failed
 from pipeline.project import Project
+from pipeline.stack import Say
 
 if TYPE_CHECKING:
     from mypy_boto3_ecr.type_defs import ImageIdentifierTypeDef
@@ -42,23 +44,27 @@ class Found:
 
 
 def endpoint(project: Project, clients: Clients) -> list[str]:
-    with asking(f"describe the endpoint {project.endpoint.name}"):
-        found = _maybe(clients.sagemaker.describe_endpoint, EndpointName=project.endpoint.name)
-    return [project.endpoint.name] if found else []
+    """Raises Failed where it is another project's."""
+    found = describe(clients, project.endpoint.name)
+    if found.status is None:
+        return []
+    if found.status != "Deleting":
+        check_owner(project.endpoint.name, tags_of(clients, found.answer["EndpointArn"]), project.name)
+    return [project.endpoint.name]
 
 
 def configs(project: Project, clients: Clients) -> list[str]:
     with asking("list the endpoint configs"):
         pages = clients.sagemaker.get_paginator("list_endpoint_configs").paginate(NameContains=project.endpoint.name)
         names = [config["EndpointConfigName"] for page in pages for config in page["EndpointConfigs"]]
-    return [name for name in names if _ours(project, name)]
+    return [name for name in names if ours(name, project.endpoint.name)]
 
 
 def models(project: Project, clients: Clients) -> list[str]:
     with asking("list the models"):
         pages = clients.sagemaker.get_paginator("list_models").paginate(NameContains=project.endpoint.name)
         names = [model["ModelName"] for page in pages for model in page["Models"]]
-    return [name for name in names if _ours(project, name)]
+    return [name for name in names if ours(name, project.endpoint.name)]
 
 
 def targets(project: Project, clients: Clients) -> list[str]:
@@ -135,27 +141,28 @@ def own_bucket(project: Project, clients: Clients) -> bool:
             if code(error) not in ("NoSuchTagSet", "NoSuchBucket"):
                 raise
             return False
-    return {"Key": "medley:project", "Value": project.name} in tags
+    return {"Key": OWNER, "Value": project.name} in tags
 
 
 # Removing
 
 
-def remove_endpoint(project: Project, clients: Clients, pause: Callable[[float], None]) -> None:
-    """Waits until it is gone; before that, until it may be deleted."""
-    name, asked, wait = project.endpoint.name, False, _FIRST
+def remove_endpoint(project: Project, clients: Clients, say: Say, pause: Callable[[float], None]) -> None:
+    """Waits until it is gone; before that, until it may be deleted. say: is told what it waits for."""
+    name, asked, wait, told = project.endpoint.name, False, _FIRST, ""
     while True:
-        with asking(f"delete the endpoint {name}"):
-            found = _maybe(clients.sagemaker.describe_endpoint, EndpointName=name)
-            if not found:
-                return
-            if not found["EndpointStatus"].endswith("ing") and not asked:  # AWS deletes nothing that is under way
+        found = describe(clients, name)
+        if found.status is None:
+            return
+        if found.status not in MOVING and not asked:  # AWS deletes nothing that is under way
+            with asking(f"delete the endpoint {name}"):
                 _maybe(clients.sagemaker.delete_endpoint, EndpointName=name)
-                asked = True
-            elif asked and found["EndpointStatus"] == "Failed":
-                raise Failed(
-                    f"The endpoint {name} could not be deleted: {found.get('FailureReason', 'no reason given')}"
-                )
+            asked = True
+        elif asked and found.status == "Failed":
+            raise Failed(f"The endpoint {name} could not be deleted: {found.reason or 'no reason given'}")
+        elif found.status != told:
+            told = found.status
+            say(f"  {name} is {told}: waiting for the end of that")
         pause(wait)
         wait = min(wait * _GROWTH, _LONGEST)
 
@@ -227,11 +234,6 @@ def _is_gone(error: ClientError) -> bool:
     return code(error) in _GONE or (
         code(error) == "ValidationException" and any(words in said for words in _GONE_WORDS)
     )
-
-
-def _ours(project: Project, name: str) -> bool:
-    """As deploy names them."""
-    return re.fullmatch(f"{re.escape(project.endpoint.name)}-[0-9a-f]{{8}}", name) is not None
 
 
 def _parts(whole: Sequence[_T], size: int) -> Iterator[Sequence[_T]]:

@@ -4,7 +4,7 @@
     ..._IN_PROGRESS           somebody's, or of a run that was broken off: waited for, then looked at again
     ROLLBACK_COMPLETE, ...    a first creation that failed: what is left of it is deleted, then create
     ..._COMPLETE              update; CloudFormation says itself where there is nothing to update
-    UPDATE_ROLLBACK_FAILED    a person has to say what is to be given up
+    UPDATE_ROLLBACK_FAILED    a person has to say what is to be given up; or it is deleted
 
 AWS keeps the order: nothing here is done twice by running again.
 """
@@ -48,16 +48,20 @@ class Stack:
 
     def rest(self) -> "StackTypeDef | None":
         """It, when nothing is under way. Raises Failed where a person has to act."""
-        found = self.find()
-        if found and found["StackStatus"].endswith("_IN_PROGRESS") and found["StackStatus"] not in _REMAINS:
-            self.say(f"{self.name} is {found['StackStatus']}: waiting for the end of that")
-            self._wait(found["StackId"], None)
-            found = self.find()
+        found = self._at_rest()
         if found and found["StackStatus"] == _STUCK:
             raise Failed(
                 f"The stack {self.name} is {_STUCK}: {self._why(found['StackId'], None)} Mend what that names, then "
                 f"run `aws cloudformation continue-update-rollback --stack-name {self.name}`, and this command again."
             )
+        return found
+
+    def _at_rest(self) -> "StackTypeDef | None":
+        found = self.find()
+        if found and found["StackStatus"].endswith("_IN_PROGRESS") and found["StackStatus"] not in _REMAINS:
+            self.say(f"{self.name} is {found['StackStatus']}: waiting for the end of that")
+            self._wait(found["StackId"], None)
+            found = self.find()
         return found
 
     def bring(self, parameters: Mapping[str, str], tags: Mapping[str, str], only_make: bool = False) -> str:
@@ -81,8 +85,9 @@ class Stack:
         return self._create(asked) or self.bring(parameters, tags, only_make)
 
     def remove(self) -> None:
-        """Nothing is done where there is none. Raises Failed with the reason."""
-        found = self.rest()
+        """Nothing is done where there is none; one that no update can mend is deleted like any other. Raises Failed
+        with the reason."""
+        found = self._at_rest()
         if found is None:
             return
         with asking(f"delete the stack {self.name}"):

@@ -165,6 +165,29 @@ def test_endpoint_that_is_being_updated_is_waited_for(aws: StandIn, whole: Clien
     assert "endpoints" not in _left(whole)
 
 
+def test_endpoint_that_is_rolling_back_is_waited_for_and_that_is_said(aws: StandIn, whole: Clients) -> None:
+    aws.sagemaker.goes("shop", "RollingBack", looks=2)
+    configs = whole.sagemaker.list_endpoint_configs()["EndpointConfigs"]
+    whole.sagemaker.update_endpoint(EndpointName="shop", EndpointConfigName=configs[0]["EndpointConfigName"])
+    said: list[str] = []
+    destroy(plan(PROJECT, whole, said.append, False, lambda _: None), said.append)
+    assert "  shop is RollingBack: waiting for the end of that" in said
+    assert "endpoints" not in _left(whole)
+
+
+def test_endpoint_of_another_project_is_left_alone_and_told(whole: Clients) -> None:
+    other = replace(PROJECT, name="other", bucket="")
+    with pytest.raises(Failed, match="The endpoint shop is of the project shop, and this one is other: nothing was"):
+        _destroy(whole, other)
+    assert _left(whole)["endpoints"] == ["shop"]
+
+
+def test_stack_that_no_update_can_mend_goes_too(aws: StandIn, whole: Clients) -> None:
+    aws.cloudformation.stands(PROJECT.stack, "UPDATE_ROLLBACK_FAILED")
+    _destroy(whole, with_artifacts=True)
+    assert _left(whole) == {}
+
+
 def test_failed_endpoint_goes_too(aws: StandIn, whole: Clients) -> None:
     aws.sagemaker.goes("shop", "Failed", reason="no capacity")
     configs = whole.sagemaker.list_endpoint_configs()["EndpointConfigs"]
