@@ -1,7 +1,8 @@
 """`medley bootstrap`: what a project stands on: infrastructure.yaml as a stack, and the code of its function.
 
     is the bucket there?   one that a destroyed project has left, or a person's own, is used and not made
-    stack                  created, without the function where there is no bucket yet to have its code
+    stack                  created, without the function where there is no bucket yet to have its code; or updated so,
+                           where medley.toml names another bucket, or somebody has deleted the one that it had
     function/{sha256}.zip  put into the bucket, where it is not there
     stack                  updated, with the function
 
@@ -9,7 +10,7 @@ Run again, it does what is missing, and nothing where nothing is. The caller's a
 medley.toml before (Clients.resolve).
 """
 
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass
 from typing import Any
 
@@ -17,12 +18,11 @@ from botocore.exceptions import ClientError
 
 from pipeline import function_code
 from pipeline.clients import Clients, asking, code, status
+from pipeline.endpoint_states import OWNER
 from pipeline.failed import Failed
 from pipeline.function_code import Code
 from pipeline.project import Project
 from pipeline.stack import Say, Stack
-
-_TAGS = "medley:project"
 
 
 @dataclass(frozen=True)
@@ -45,17 +45,20 @@ def bootstrap(
     """`project` has its account. Raises Failed with the reason; running again finishes it. of: the function's code."""
     stack = Stack(project.stack, clients, say, **({"pause": pause} if pause else {}))
     of = of or function_code.code()
+    known = _parameters_of(stack)  # first: it waits for what is under way, which may be the making of the bucket
     there = _bucket_is_there(project, clients)
-    known = _parameters_of(stack)
-    makes = known.get("MakesBucket", "false" if there else "true")
-    if there and not known:
-        say(f"The bucket {project.bucket} is there already: it is used as it is, with the settings that it has.")
-    wanted = {**parameters(project), "MakesBucket": makes, "FunctionKey": known.get("FunctionKey", "")}
+    has = known.get("MakesBucket") if known.get("Bucket") == project.bucket else None
+    makes = (has or "false") if there else "true"
+    wanted = {**parameters(project), "MakesBucket": makes, "FunctionKey": ""}
+    tags = {OWNER: project.name}
+    _tell_of_names(project, known, there, has, say)
     outcomes = []
+    if not there and has == "true":  # somebody has deleted it: the stack is to forget it, and then to make it
+        outcomes.append(stack.bring({**wanted, "MakesBucket": "false"}, tags))
     if not there:  # nothing can have the function's code yet
-        outcomes.append(stack.bring(wanted, {_TAGS: project.name}, only_make=True))
+        outcomes.append(stack.bring(wanted, tags, only_make=not known))
     wanted["FunctionKey"] = _put_code(project, clients, of, say)
-    outcomes.append(stack.bring(wanted, {_TAGS: project.name}))
+    outcomes.append(stack.bring(wanted, tags))
     outcome = next((one for one in outcomes if one != "unchanged"), "unchanged")
     return Bootstrapped(outcome, project.stack, tuple(stack.resources()), makes == "true")
 
@@ -66,16 +69,22 @@ def parameters(project: Project) -> dict[str, str]:
     return {
         "Project": project.name,
         "Endpoint": project.endpoint.name,
+        "EndpointInArns": project.endpoint.name.lower(),
         "Bucket": project.bucket,
         "Prefix": project.prefix,
         "DataObjects": ",".join(objects),
         "DataBuckets": ",".join(sorted({arn.partition("/")[0] for arn in objects})),
-        "Errors5xx": f"{project.alarms.errors_5xx:g}",
-        "LoadingWaitMicroseconds": f"{project.alarms.loading_wait_ms * 1000:.0f}",
-        "MemoryPercent": f"{project.alarms.memory_percent:g}",
-        "DiskPercent": f"{project.alarms.disk_percent:g}",
+        "Errors5xx": _number(project.alarms.errors_5xx),
+        "LoadingWaitMicroseconds": _number(round(project.alarms.loading_wait_ms * 1000)),
+        "MemoryPercent": _number(project.alarms.memory_percent),
+        "DiskPercent": _number(project.alarms.disk_percent),
         "Email": project.alarms.email or "",
     }
+
+
+def _number(value: float) -> str:
+    """Whole, and with all its digits."""
+    return str(int(value)) if value == int(value) else repr(value)
 
 
 def _data(project: Project) -> Iterator[str]:
@@ -92,6 +101,21 @@ def _parameters_of(stack: Stack) -> dict[str, str]:
     if not found or found["StackStatus"] not in ("CREATE_COMPLETE", "UPDATE_COMPLETE", "UPDATE_ROLLBACK_COMPLETE"):
         return {}
     return {one["ParameterKey"]: one["ParameterValue"] for one in found.get("Parameters", [])}
+
+
+def _tell_of_names(project: Project, known: Mapping[str, str], there: bool, has: str | None, say: Say) -> None:
+    """has: whether the stack has made this bucket; None where it does not know it."""
+    if there and has is None:
+        say(f"The bucket {project.bucket} is there already: it is used as it is, with the settings that it has.")
+    if known and has is None:
+        say(f"The bucket was {known.get('Bucket')}: that one stays, with what is in it.")
+    if known and has and not there:
+        say(f"The bucket {project.bucket} is gone: it is made anew.")
+    if (endpoint := known.get("Endpoint", project.endpoint.name)) != project.endpoint.name:
+        say(
+            f"The endpoint was {endpoint}. If it was deployed, it serves and costs on, and no command here finds it "
+            f"now: `aws sagemaker delete-endpoint --endpoint-name {endpoint}`."
+        )
 
 
 def _bucket_is_there(project: Project, clients: Clients) -> bool:

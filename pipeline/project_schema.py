@@ -24,7 +24,7 @@ _Percent = Annotated[float, Field(gt=0, le=100)]
 
 
 class Table(BaseModel):
-    model_config = ConfigDict(extra="forbid", strict=True, frozen=True)
+    model_config = ConfigDict(extra="forbid", strict=True, frozen=True, allow_inf_nan=False)
 
 
 class EndpointTable(Table):
@@ -73,7 +73,7 @@ class ScalingTable(Table):
 
 
 class AlarmsTable(Table):
-    errors_5xx: float = Field(_NONE, ge=0, description="answers of 5xx in a minute, a number from 0 on")
+    errors_5xx: float = Field(_NONE, gt=0, description="answers of 5xx in a minute that ring, a number above 0")
     loading_wait_ms: float = Field(_NONE, gt=0, description="milliseconds, a number above 0")
     memory_percent: _Percent = Field(_NONE, description="a number above 0 and up to 100")
     disk_percent: _Percent = Field(_NONE, description="a number above 0 and up to 100")
@@ -112,7 +112,7 @@ class ModelTable(Table):
     content_type: str = Field(_NONE, description='"text/csv", "text/libsvm" or "application/x-parquet"')
     predict_method: str = Field(_NONE, description='a method of the estimator, such as "predict_proba"')
     metric: Literal[METRICS] = Field(_NONE, description=f"one of {', '.join(METRICS)}")  # type: ignore[valid-type]
-    bound: float = Field(_NONE, allow_inf_nan=False, description="a number, which its metric must reach")
+    bound: float = Field(_NONE, description="a number, which its metric must reach")
     instance_type: str = Field(_NONE, pattern=r"^ml\.[a-z0-9-]+\.[a-z0-9-]+$", description='such as "ml.m5.large"')
     max_minutes: int = Field(_NONE, ge=1, le=7200, description="a whole number of minutes, up to 7200")
     volume_gb: int = Field(_NONE, ge=1, le=16384, description="a whole number of gigabytes, from 1 on")

@@ -197,10 +197,24 @@ def _again(make: Callable[[Client, Properties], Made]) -> Callable[[Client, Made
     return lambda client, _, wanted: make(client, wanted)
 
 
+def _renamed(name: str, kind: Kind, keeps: bool = False) -> Kind:
+    """Another name is another resource. keeps: the one before (UpdateReplacePolicy)."""
+
+    def change(client: Client, made: Made, wanted: Properties) -> Made:
+        if made.ref == wanted[name]:
+            return kind.change(client, made, wanted)
+        new = kind.make(client, wanted)
+        if not keeps:
+            kind.remove(client, made)
+        return new
+
+    return Kind(kind.make, change, kind.remove)
+
+
+_BUCKET = Kind(_bucket, _bucket_settings, lambda client, made: client("s3").delete_bucket(Bucket=made.ref))
+_LOGS = Kind(_log_group, _retention, lambda client, made: client("logs").delete_log_group(logGroupName=made.ref))
 KINDS: dict[str, Kind] = {
-    "AWS::S3::Bucket": Kind(
-        _bucket, _bucket_settings, lambda client, made: client("s3").delete_bucket(Bucket=made.ref)
-    ),
+    "AWS::S3::Bucket": _renamed("BucketName", _BUCKET, keeps=True),
     "AWS::S3::BucketPolicy": Kind(
         _bucket_policy,
         _again(_bucket_policy),
@@ -220,11 +234,7 @@ KINDS: dict[str, Kind] = {
         _change_function,
         lambda client, made: client("lambda").delete_function(FunctionName=made.ref),
     ),
-    "AWS::Logs::LogGroup": Kind(
-        _log_group,
-        _retention,
-        lambda client, made: client("logs").delete_log_group(logGroupName=made.ref),
-    ),
+    "AWS::Logs::LogGroup": _renamed("LogGroupName", _LOGS),
     "AWS::CloudWatch::Alarm": Kind(
         _alarm,
         _again(_alarm),

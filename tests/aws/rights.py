@@ -57,14 +57,14 @@ def _sagemaker(operation: str, kind: str, word: str) -> Callable[[Words, str], R
     """Of one resource; tags and roles that are given with it need their own right."""
 
     def rights(words: Words, where: str) -> Rights:
-        arn = f"arn:aws:sagemaker:{where}:{kind}/{words[word]}"
+        arn = f"arn:aws:sagemaker:{where}:{kind}/{words[word].lower()}"  # whatever letters the name has
         yield Right(f"sagemaker:{operation}", arn)
         if words.get("Tags"):
             yield Right("sagemaker:AddTags", arn)
         if role := words.get("ExecutionRoleArn"):
             yield Right("iam:PassRole", role, {"iam:PassedToService": "sagemaker.amazonaws.com"})
         if operation in ("CreateEndpoint", "UpdateEndpoint"):
-            config = f"arn:aws:sagemaker:{where}:endpoint-config/{words['EndpointConfigName']}"
+            config = f"arn:aws:sagemaker:{where}:endpoint-config/{words['EndpointConfigName'].lower()}"
             yield Right(f"sagemaker:{operation}", config)
 
     return rights

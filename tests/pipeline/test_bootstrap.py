@@ -20,7 +20,7 @@ from pipeline.cli import app
 from pipeline.clients import Clients
 from pipeline.failed import AGAIN, REFUSED, Failed
 from pipeline.function_code import Code, imported
-from pipeline.project import Alarms, Project, Training
+from pipeline.project import Alarms, Endpoint, Project, Training
 from pipeline.stack import TEMPLATE
 from tests.aws.server import ACCOUNT, REGION, StandIn
 from tests.aws.wire import Call
@@ -150,6 +150,53 @@ def test_bucket_that_is_there_is_used_and_keeps_what_it_has(aws: StandIn) -> Non
     assert _bootstrap(project).outcome == "unchanged"
 
 
+def test_other_bucket_in_the_file_is_made_beside_the_old_one_which_keeps_what_it_has(aws: StandIn) -> None:
+    _bootstrap()
+    project = replace(PROJECT, bucket="shop-two")
+    said: list[str] = []
+    done = bootstrap(project, _clients(project), said.append, lambda _: None, CODE)
+    assert (done.outcome, done.own_bucket) == ("updated", True)
+    assert f"The bucket was {PROJECT.bucket}: that one stays, with what is in it." in said
+    assert _made(project) == {**WHOLE, "buckets": [PROJECT.bucket, "shop-two"]}
+    assert _bootstrap(project).outcome == "unchanged"
+
+
+def test_other_bucket_in_the_file_that_is_there_is_used_as_it_is(aws: StandIn) -> None:
+    _bootstrap()
+    project, where = replace(PROJECT, bucket="company-data"), {"LocationConstraint": REGION}
+    _clients().s3.create_bucket(Bucket="company-data", CreateBucketConfiguration=where)  # type: ignore[arg-type]
+    done = _bootstrap(project)
+    assert (done.outcome, done.own_bucket) == ("updated", False)
+    assert _made(project) == {**WHOLE, "buckets": [PROJECT.bucket, "company-data"]}
+
+
+def test_bucket_that_somebody_has_deleted_is_made_anew(aws: StandIn) -> None:
+    _bootstrap()
+    clients = _clients()
+    for version in clients.s3.list_object_versions(Bucket=PROJECT.bucket)["Versions"]:
+        clients.s3.delete_object(Bucket=PROJECT.bucket, Key=version["Key"], VersionId=version["VersionId"])
+    clients.s3.delete_bucket(Bucket=PROJECT.bucket)
+    assert _bootstrap().outcome == "updated"
+    assert _made() == WHOLE
+    assert clients.s3.get_bucket_versioning(Bucket=PROJECT.bucket)["Status"] == "Enabled"
+
+
+def test_endpoint_that_was_renamed_is_told_of_and_the_new_one_is_watched(aws: StandIn) -> None:
+    _bootstrap()
+    project = replace(PROJECT, endpoint=Endpoint("Shop-B"))
+    said: list[str] = []
+    bootstrap(project, _clients(project), said.append, lambda _: None, CODE)
+    assert any("aws sagemaker delete-endpoint --endpoint-name shop`" in line for line in said)
+    assert project.endpoint_logs in _made(project)["logs"]
+    assert PROJECT.endpoint_logs not in _made(project)["logs"]
+
+
+def test_numbers_keep_all_their_digits() -> None:
+    told = parameters(replace(PROJECT, alarms=Alarms(1_234_567, 2_500.5, 99.123456789, 90)))
+    assert (told["Errors5xx"], told["MemoryPercent"], told["DiskPercent"]) == ("1234567", "99.123456789", "90")
+    assert told["LoadingWaitMicroseconds"] == "2500500"
+
+
 def test_first_making_that_fails_says_why_leaves_nothing_and_is_done_again(aws: StandIn) -> None:
     aws.cloudformation.breaks("Repository", "You have reached the limit of repositories")
     with pytest.raises(Failed) as failed:
@@ -176,7 +223,8 @@ def _update(clients: Clients) -> None:
     """What somebody else does at the same time."""
     text = TEMPLATE.read_text().replace("Default: 30", "Default: 14")
     wanted = [
-        {"ParameterKey": key, "UsePreviousValue": True} for key in ("Project", "Endpoint", "Bucket", "FunctionKey")
+        {"ParameterKey": key, "UsePreviousValue": True}
+        for key in ("Project", "Endpoint", "EndpointInArns", "Bucket", "FunctionKey")
     ]
     named: Any = ["CAPABILITY_NAMED_IAM"]
     clients.cloudformation.update_stack(
@@ -240,7 +288,7 @@ def test_bucket_of_somebody_else_is_refused_before_anything_is_made(aws: StandIn
     aws.fail("HeadBucket", how="denied")
     with pytest.raises(Failed, match=r"of another account.*nothing was\s+made"):
         _bootstrap()
-    assert {operation for _, operation in aws.calls} == {"HeadBucket"}
+    assert {operation for _, operation in aws.calls} == {"DescribeStacks", "HeadBucket"}
 
 
 def _file(folder: Path, account: str = ACCOUNT, region: str = REGION) -> Path:

@@ -119,6 +119,8 @@ MISTAKES = {
         "line 1: `invocations_per_instance` in [scaling] is",
     ],
     "[alarms]\nmemory_percent = 101": ["line 2: `memory_percent` in [alarms] is 101"],
+    "[alarms]\nerrors_5xx = 0": ["line 2: `errors_5xx` in [alarms] is 0, and it must be"],  # it would ring always
+    "[alarms]\nloading_wait_ms = inf": ["line 2: `loading_wait_ms` in [alarms] is inf"],
     '[image]\nframeworks = ["tensorflow"]': ['line 2: `frameworks` in [image] holds "tensorflow"'],
     "[image]\nframeworks = []": ["line 2: `frameworks` in [image] is []"],
     "[colour]\nx = 1": ["line 1: there is no `colour`. There can be: name, region"],

@@ -218,6 +218,18 @@ def test_function_role_may_do_what_the_function_calls(
     _check(policies, _logs(PROJECT.function_logs))
 
 
+def test_rights_on_an_endpoint_are_in_small_letters_as_sagemaker_has_names_in_arns(aws: StandIn) -> None:
+    project = replace(PROJECT, endpoint=replace(PROJECT.endpoint, name="Shop-A"))
+    clients = Clients.of(project, attempts=1)
+    bootstrap(project, clients, lambda _: None, lambda _: None, CODE)
+    asked = {"EndpointName": "Shop-A", "EndpointConfigName": "Shop-A-01234567", "ModelName": "Shop-A-01234567"}
+    policies = _policies(project.deploy_role)
+    for operation in ("UpdateEndpoint", "CreateEndpointConfig", "CreateModel"):
+        for right in needed(Call("sagemaker", operation, region=REGION, parameters=asked), ACCOUNT):
+            assert policies.allows(right), right
+    assert _policies(project.pipeline_role).allows(Right("sagemaker:InvokeEndpoint", project.endpoint_arn))
+
+
 # Pipelines
 
 
