@@ -5,12 +5,13 @@ The price of an hour is the caller's, or AWS's Pricing API's. It is never made u
 """
 
 import json
+import math
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 from typing import Any
 
 from pipeline.clients import Clients, asking
-from pipeline.failed import REFUSED, Failed
+from pipeline.failed import REFUSED, WORDS, Failed
 from pipeline.project import Project
 
 HOURS = 730  # of a month, as AWS's own calculator has it
@@ -26,6 +27,8 @@ class Price:
 
 def told(project: Project, clients: Clients, hourly: float | None, models: int | None) -> dict[str, Any]:
     """As JSON can have it. hourly: None asks AWS; models: None counts the names that are published."""
+    if hourly is not None and not math.isfinite(hourly):
+        raise Failed(f"--hourly-price {hourly} is no price: say dollars, such as 0.128.", WORDS)
     price = asked_price(project, clients) if hourly is None else Price(hourly, "--hourly-price")
     fewest, most = _instances(project)
     names = published_names(project, clients) if models is None else models

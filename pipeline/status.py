@@ -22,6 +22,7 @@ COLUMNS: dict[str, Callable[[dict[str, Any]], str]] = {
     "alias stands for": lambda row: row["alias"] or "",
 }
 _LINES = 10
+_ILL = ("Failed", "OutOfService", "RollingBack", "UpdateRollbackFailed")
 
 
 def told(project: Project, clients: Clients) -> dict[str, Any]:
@@ -34,7 +35,7 @@ def told(project: Project, clients: Clients) -> dict[str, Any]:
         "status": endpoint.status,
         "reason": endpoint.reason or None,
         "config": endpoint.config or None,
-        "image": image_of(clients, endpoint.config) if endpoint.config else None,
+        "image": _or_why(lambda: image_of(clients, endpoint.config)) if endpoint.config else None,
         "pending": _pending(clients, endpoint),
         "previous": _or_why(lambda: _previous(clients, endpoint)),
         "instances": _instances(endpoint),
@@ -51,10 +52,10 @@ def lines(told: Mapping[str, Any]) -> Iterator[str]:
         yield f"{told['endpoint']}: there is no endpoint yet. `medley deploy` makes it."
     else:
         yield f"{told['endpoint']}: {told['status']}{_because(told['reason'])}"
-        yield f"image      {told['image'] or 'not known: its config is gone'}"
+        yield f"image      {_words(told['image']) or 'not known: its config is gone'}"
         yield f"config     {told['config']}"
         if told["pending"]:
-            yield f"rolls out  {told['pending']['config']}, image {told['pending']['image']}"
+            yield f"rolls out  {told['pending']['config']}, image {_words(told['pending']['image'])}"
         if told["previous"]:
             yield f"before     {_words(told['previous'])}"
         yield f"instances  {told['instances']['current']} of {told['instances']['desired']}"
@@ -78,12 +79,12 @@ def _or_why(look: Callable[[], Any]) -> Any:
 
 
 def _is_ill(endpoint: deploy_state.Described, alarms: Mapping[str, str]) -> bool:
-    return endpoint.status == "Failed" or "ALARM" in alarms.values()
+    return endpoint.status in _ILL or "ALARM" in alarms.values()
 
 
 def _pending(clients: Clients, endpoint: deploy_state.Described) -> dict[str, Any] | None:
     config = endpoint.pending
-    return {"config": config, "image": image_of(clients, config)} if config else None
+    return {"config": config, "image": _or_why(lambda: image_of(clients, config))} if config else None
 
 
 def _previous(clients: Clients, endpoint: deploy_state.Described) -> list[str]:
@@ -124,7 +125,9 @@ def _because(reason: str | None) -> str:
 
 
 def _words(seen: Any) -> str:
-    return f"cannot be seen: {seen['error']}" if isinstance(seen, dict) else ", ".join(seen)
+    if isinstance(seen, dict):
+        return f"cannot be seen: {seen['error']}"
+    return ", ".join(seen) if isinstance(seen, list) else seen or ""
 
 
 def _scaling_in_words(scaling: Mapping[str, Any] | None) -> str:

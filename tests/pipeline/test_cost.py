@@ -9,7 +9,7 @@ import pytest
 
 from pipeline import cost
 from pipeline.clients import Clients
-from pipeline.failed import Failed
+from pipeline.failed import WORDS, Failed
 from pipeline.project import Endpoint
 from tests.aws.server import REGION, StandIn
 from tests.pipeline.account import PROJECT
@@ -89,6 +89,13 @@ def test_pricing_that_cannot_be_asked_says_how_to_go_on(clients: Clients, monkey
     monkeypatch.setenv("AWS_ENDPOINT_URL_PRICING", "http://127.0.0.1:9")
     with pytest.raises(Failed, match="Or say the price: --hourly-price"):
         cost.told(PROJECT, clients, None, 1)
+
+
+@pytest.mark.parametrize("price", ["nan", "inf"])
+def test_price_that_is_no_number_is_refused(clients: Clients, price: str) -> None:
+    with pytest.raises(Failed, match=f"--hourly-price {price} is no price") as refusal:
+        cost.told(PROJECT, clients, float(price), 1)
+    assert refusal.value.code == WORDS
 
 
 def test_without_scaling_there_is_one_number(clients: Clients) -> None:

@@ -226,6 +226,30 @@ def test_status_that_may_not_see_one_thing_shows_the_rest(aws: StandIn, medley: 
     assert "models     cannot be seen: " in result.stdout
 
 
+def test_status_that_may_not_see_the_image_shows_the_rest(aws: StandIn, clients: Clients, medley: Medley) -> None:
+    medley("deploy")
+    built(clients, 2)
+    aws.sagemaker.goes("shop", "InService", looks=9)
+    medley("deploy", "--no-wait")
+    aws.fail("DescribeModel", how="denied", times=9)
+    result = medley("status")
+    assert result.exit_code == 0, result.stderr
+    assert "image      cannot be seen: " in result.stdout
+    assert ", image cannot be seen: " in result.stdout
+    assert "alarms     medley-shop-5xx" in result.stdout
+
+
+def test_status_of_a_roll_back_that_failed_shows_the_log(aws: StandIn, clients: Clients, medley: Medley) -> None:
+    medley("deploy")
+    _wrote(clients, "worker died")
+    built(clients, 2)
+    aws.sagemaker.goes("shop", "UpdateRollbackFailed", reason="no capacity")
+    medley("deploy")
+    text = medley("status").stdout
+    assert "shop: UpdateRollbackFailed, no capacity" in text
+    assert "The last lines of its log:\n  worker died" in text
+
+
 # Cost
 
 
