@@ -66,7 +66,7 @@ def planned(project: Project, clients: Clients, order: Order = Order()) -> Plann
 
 def planned_rollback(project: Project, clients: Clients, order: Order = Order()) -> Planned:
     """To the config that served before the one that serves. Raises Failed where there is none."""
-    config = order.to or _previous(project, clients)
+    config = _previous(project, clients) if order.to is None else order.to
     warm = warm_list(project, clients)
     desired = deploy_desired.earlier(project, clients, config, warm.target_models)
     image = Chosen(desired.image or "", f"that of {config}")

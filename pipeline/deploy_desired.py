@@ -58,7 +58,7 @@ def earlier(project: Project, clients: Clients, config: str, warm: tuple[str, ..
     """The config as it stands; scaling is medley.toml's."""
     if not ours(config, project.endpoint.name):
         raise Failed(
-            f"{config} is no config of {project.endpoint.name}: those are named {project.endpoint.name}-, with eight "
+            f"{config!r} is no config of {project.endpoint.name}: those are named {project.endpoint.name}-, with eight "
             f"letters of a hash. `medley status` tells what served before."
         )
     with asking(f"describe the endpoint config {config}"):

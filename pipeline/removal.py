@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Any, TypeVar
 
 from botocore.exceptions import ClientError
 
-from pipeline.clients import Clients, asking, code, status
+from pipeline.clients import Clients, asking, code
 from pipeline.deploy_state import describe, ours, tags_of
 from pipeline.endpoint_states import MOVING, OWNER, check_owner
 from pipeline.failed import Failed
@@ -21,8 +21,15 @@ if TYPE_CHECKING:
     from mypy_boto3_ecr.type_defs import ImageIdentifierTypeDef
 
 _T = TypeVar("_T")
-_GONE = ("ResourceNotFound", "ResourceNotFoundException", "ObjectNotFoundException")
-_GONE_WORDS = ("could not find", "does not exist")  # what else a ValidationException is, is no reason to go on
+_GONE = (
+    *("ResourceNotFound", "ResourceNotFoundException", "ObjectNotFoundException"),
+    *("RepositoryNotFoundException", "NoSuchBucket", "NoSuchUpload"),
+)
+_GONE_WORDS = (
+    "could not find",
+    "does not exist",
+    "no scalable target found",
+)  # what else a ValidationException is, is no reason to go on
 _IMAGES, _OBJECTS = 100, 1000  # that one call can delete
 _FIRST, _LONGEST, _GROWTH = 0.2, 10.0, 1.5  # seconds between two looks at the endpoint
 
@@ -174,7 +181,7 @@ def remove_images(project: Project, clients: Clients, digests: Sequence[str]) ->
             left: list[str] = []
             for some in _parts(digests, _IMAGES):
                 ids: list[ImageIdentifierTypeDef] = [{"imageDigest": digest} for digest in some]
-                answer = clients.ecr.batch_delete_image(repositoryName=project.repository, imageIds=ids)
+                answer = _maybe(clients.ecr.batch_delete_image, repositoryName=project.repository, imageIds=ids) or {}
                 failures = [one for one in answer.get("failures", ()) if one.get("failureCode") != "ImageNotFound"]
                 left += [one["imageId"]["imageDigest"] for one in failures]
             if len(left) >= len(digests):
@@ -186,30 +193,20 @@ def remove_objects(project: Project, clients: Clients, found: Sequence[tuple[str
     with asking(f"delete what is in {project.bucket}"):
         for some in _parts(found, _OBJECTS):
             keys: Any = [{"Key": key, "VersionId": version} for key, version in some]
-            errors = clients.s3.delete_objects(Bucket=project.bucket, Delete={"Objects": keys, "Quiet": True}).get(
-                "Errors"
-            )
-            if errors:
+            asked = {"Bucket": project.bucket, "Delete": {"Objects": keys, "Quiet": True}}
+            if errors := (_maybe(clients.s3.delete_objects, **asked) or {}).get("Errors"):
                 raise Failed(f"{errors[0].get('Key')} could not be deleted: {errors[0].get('Message')}")
 
 
 def remove_uploads(project: Project, clients: Clients, found: Sequence[tuple[str, str]]) -> None:
     for key, upload in found:
         with asking(f"give up the upload of {key}"):
-            try:
-                clients.s3.abort_multipart_upload(Bucket=project.bucket, Key=key, UploadId=upload)
-            except ClientError as error:
-                if code(error) != "NoSuchUpload":
-                    raise
+            _maybe(clients.s3.abort_multipart_upload, Bucket=project.bucket, Key=key, UploadId=upload)
 
 
 def remove_bucket(project: Project, clients: Clients) -> None:
     with asking(f"delete the bucket {project.bucket}"):
-        try:
-            clients.s3.delete_bucket(Bucket=project.bucket)
-        except ClientError as error:
-            if status(error) != 404:
-                raise
+        _maybe(clients.s3.delete_bucket, Bucket=project.bucket)
 
 
 def remove_each(delete: Callable[..., Any], names: Sequence[str], word: str, **more: str) -> None:

@@ -251,8 +251,10 @@ def test_endpoint_of_several_containers_has_no_image_to_keep(clients: Clients) -
     clients.sagemaker.create_endpoint(EndpointName="shop", EndpointConfigName="theirs")
     with pytest.raises(Failed, match="Nothing is deployed as shop"):
         planned(PROJECT, clients, Order("deployed"))
-    with pytest.raises(Failed, match="theirs is no config of shop"):
+    with pytest.raises(Failed, match="'theirs' is no config of shop"):
         planned_rollback(PROJECT, clients, Order(to="theirs"))
+    with pytest.raises(Failed, match="'' is no config of shop"):  # a variable that was not set
+        planned_rollback(PROJECT, clients, Order(to=""))
 
 
 def test_no_roll_out_begins_while_an_alarm_rings(clients: Clients) -> None:

@@ -182,6 +182,13 @@ def test_endpoint_of_another_project_is_left_alone_and_told(whole: Clients) -> N
     assert _left(whole)["endpoints"] == ["shop"]
 
 
+def test_of_two_who_destroy_at_once_both_end_well(whole: Clients) -> None:
+    both = [_planned(whole, with_artifacts=True) for _ in range(2)]
+    for one in both:
+        destroy(one, lambda _: None)
+    assert _left(whole) == {}
+
+
 def test_stack_that_no_update_can_mend_goes_too(aws: StandIn, whole: Clients) -> None:
     aws.cloudformation.stands(PROJECT.stack, "UPDATE_ROLLBACK_FAILED")
     _destroy(whole, with_artifacts=True)
