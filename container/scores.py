@@ -18,6 +18,7 @@ import numpy as np
 from serving.errors import PredictionFailed
 
 _MOST_CLASSES = 1_000
+_SMALL = 1e-3  # an error of small numbers is not rounded to none
 _NUMBERS = "biuf"  # numpy's kinds of dtypes
 
 
@@ -45,7 +46,7 @@ def scores(true: np.ndarray, answers: Answers) -> dict[str, float]:
         except (ArithmeticError, LookupError, TypeError, ValueError):
             continue
         if math.isfinite(value):
-            found[name] = round(value, 6)
+            found[name] = round(value, 6 if abs(value) >= _SMALL else 12)
     return found
 
 

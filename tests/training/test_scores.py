@@ -82,3 +82,9 @@ def test_columns_that_are_of_no_known_class_are_refused() -> None:
         of_answers(np.array([1, 2, 3]), np.eye(3), classifies=False)
     with pytest.raises(PredictionFailed, match="3 columns and has 2 classes"):
         of_answers(true, np.eye(3), np.array(["a", "b"]))
+
+
+def test_error_of_small_numbers_is_not_none() -> None:
+    true = np.array([1e-8, 2e-8, 3e-8])
+    found = scores(true, of_answers(true, np.full(3, 9e-8), classifies=False))
+    assert found["mae"] == pytest.approx(7e-8, abs=1e-11)
