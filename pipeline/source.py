@@ -19,7 +19,7 @@ from pathlib import Path
 from pipeline.failed import Failed
 
 _NEEDED = ("Dockerfile", "Makefile", "buildspec.yml")
-_SUBMODULE = 0o160000
+_SUBMODULE, _PLAIN = 0o160000, 0o100644
 _NO_DATE = (1980, 1, 1, 0, 0, 0)  # the earliest that a zip can say
 _UNIX = 3
 
@@ -66,7 +66,7 @@ def unpack(zipped: bytes, folder: Path) -> None:
             mode, path = entry.external_attr >> 16, folder / entry.filename
             path.parent.mkdir(parents=True, exist_ok=True)
             if stat.S_ISLNK(mode):
-                path.symlink_to(archive.read(entry).decode())
+                path.symlink_to(os.fsdecode(archive.read(entry)))
             else:
                 path.write_bytes(archive.read(entry))
                 path.chmod(stat.S_IMODE(mode))
@@ -74,7 +74,7 @@ def unpack(zipped: bytes, folder: Path) -> None:
 
 def _git(folder: Path, *words: str) -> str:
     try:
-        done = subprocess.run(["git", *words], cwd=folder, capture_output=True, encoding="utf-8", check=False)
+        done = subprocess.run(["git", *words], cwd=folder, capture_output=True, check=False)
     except FileNotFoundError:
         raise Failed(
             "There is no git here, or no such folder: it is git that says which files the source is."
@@ -82,19 +82,23 @@ def _git(folder: Path, *words: str) -> str:
     except NotADirectoryError:
         raise Failed(f"{folder} is no folder.") from None
     if done.returncode:
-        raise Failed(f"git cannot say what the source in {folder} is: {done.stderr.strip()}")
-    return done.stdout
+        raise Failed(f"git cannot say what the source in {folder} is: {os.fsdecode(done.stderr).strip()}")
+    return os.fsdecode(done.stdout)
 
 
 def _tracked(top: Path) -> Iterator[tuple[str, int]]:
-    """Name and git's mode of each file that is still there, in order."""
+    """Name and git's mode of each file that is still there, in order; a link where there is one now."""
     lines = (line.partition("\t") for line in _git(top, "ls-files", "--stage", "-z").split("\0") if line)
     for said, _, name in sorted(lines, key=lambda line: line[2]):
-        mode = int(said.split()[0], 8)
+        mode, stage = int(said.split()[0], 8), said.split()[2]
+        if stage != "0":
+            raise Failed(f"{name} is in the middle of a merge: nothing was built. End the merge, and build again.")
         if mode == _SUBMODULE:
             raise Failed(f"{name} is a submodule, which the zip of the source cannot hold: nothing was built.")
-        if os.path.lexists(top / name):
-            yield name, mode
+        if os.path.islink(top / name):
+            yield name, stat.S_IFLNK
+        elif os.path.isfile(top / name):
+            yield name, mode if stat.S_ISREG(mode) else _PLAIN
 
 
 def _zip(top: Path, files: Sequence[tuple[str, int]]) -> bytes:
@@ -103,6 +107,14 @@ def _zip(top: Path, files: Sequence[tuple[str, int]]) -> bytes:
         for name, mode in files:
             entry = zipfile.ZipInfo(name, _NO_DATE)
             entry.create_system, entry.external_attr = _UNIX, mode << 16
-            path = top / name
-            archive.writestr(entry, os.readlink(path).encode() if stat.S_ISLNK(mode) else path.read_bytes())
+            try:
+                archive.writestr(entry, _content(top / name, mode))
+            except UnicodeEncodeError:
+                raise Failed(f"The name of {name} is not UTF-8, so no zip can hold it: nothing was built.") from None
+            except OSError as error:
+                raise Failed(f"{name} cannot be read ({error.strerror}): nothing was built.") from error
     return written.getvalue()
+
+
+def _content(path: Path, mode: int) -> bytes:
+    return os.fsencode(os.readlink(path)) if stat.S_ISLNK(mode) else path.read_bytes()

@@ -94,3 +94,46 @@ def test_submodule_is_refused(tmp_path: Path) -> None:
     git(folder, "update-index", "--add", "--cacheinfo", f"160000,{source.read(folder).commit},vendored")
     with pytest.raises(Failed, match="vendored is a submodule"):
         source.read(folder)
+
+
+def test_a_link_that_is_a_file_now_and_a_file_that_is_a_link_are_what_they_are_now(tmp_path: Path) -> None:
+    folder = repository(tmp_path / "one")
+    for name in ("link", "run.sh"):
+        (folder / name).unlink()
+    (folder / "link").write_text("a file")
+    (tmp_path / "secret").write_text("of somebody else")
+    (folder / "run.sh").symlink_to(tmp_path / "secret")
+    (folder / "buildspec.yml").chmod(0o644)
+    (tmp_path / "there").mkdir()
+    source.unpack(source.read(folder).zipped, tmp_path / "there")
+    assert not (tmp_path / "there" / "link").is_symlink()
+    assert (tmp_path / "there" / "link").read_text() == "a file"
+    assert os.readlink(tmp_path / "there" / "run.sh") == str(tmp_path / "secret")
+    (folder / "link").unlink()
+    (folder / "link").mkdir()
+    assert "link" not in _names(source.read(folder))
+
+
+def test_names_that_no_zip_can_hold_are_refused_and_links_lead_where_they_led(tmp_path: Path) -> None:
+    folder = repository(tmp_path / "one")
+    os.symlink(b"m\xfcll", folder / "odd link")
+    git(folder, "add", ".")
+    (tmp_path / "there").mkdir()
+    source.unpack(source.read(folder).zipped, tmp_path / "there")
+    assert os.readlink(os.fsencode(tmp_path / "there" / "odd link")) == b"m\xfcll"
+    Path(os.fsdecode(os.fsencode(folder) + b"/m\xfcll")).touch()
+    git(folder, "add", ".")
+    with pytest.raises(Failed, match="is not UTF-8, so no zip can hold it"):
+        source.read(folder)
+
+
+def test_a_merge_that_is_not_ended_is_refused(tmp_path: Path) -> None:
+    folder = repository(tmp_path / "one")
+    for branch, start in (("left", "HEAD"), ("right", "HEAD~1")):
+        git(folder, "checkout", "--quiet", "-b", branch, start)
+        (folder / "run.sh").write_text(branch)
+        git(folder, "commit", "--quiet", "--all", f"--message={branch}")
+    with pytest.raises(subprocess.CalledProcessError):
+        git(folder, "merge", "left")
+    with pytest.raises(Failed, match=r"run\.sh is in the middle of a merge: nothing was built"):
+        source.read(folder)
