@@ -17,6 +17,7 @@ from typing import Any
 
 from pipeline.aliases import Aliases
 from pipeline.clients import Clients
+from pipeline.failed import Failed
 from pipeline.invoking import Invoked, InvokeFailed, Limits, invoke, runtime
 from pipeline.project import Project
 from pipeline.published import SUFFIX
@@ -52,7 +53,8 @@ class Client:
         self._believed: dict[str, tuple[str, float]] = {}
 
     def predict(self, model: str, rows: Any, **more: Any) -> Any:
-        """The answer, read from JSON. rows: a DataFrame, an array, a list of rows or of records. more: of `invoke`."""
+        """The answer, read from JSON. rows: a DataFrame, an array, a sparse matrix, a list of rows or of records; more:
+        of `invoke`."""
         body, content_type = _body(rows)
         return self.invoke(model, body, content_type, **more).json()
 
@@ -130,10 +132,24 @@ def _found() -> Path:
 def _body(rows: Any) -> tuple[bytes, str]:
     if hasattr(rows, "to_json") and hasattr(rows, "columns"):
         return rows.to_json(orient="records", date_format="iso").encode(), "application/json"
-    if hasattr(rows, "dtype"):
+    stream = io.BytesIO()
+    if hasattr(rows, "tocsr"):
+        import scipy.sparse
+
+        scipy.sparse.save_npz(stream, rows.tocsr())
+        return stream.getvalue(), "application/x-npz"
+    if hasattr(rows, "dtype") and rows.dtype != object:
         import numpy as np
 
-        stream = io.BytesIO()
         np.save(stream, np.asarray(rows), allow_pickle=False)
         return stream.getvalue(), "application/x-npy"
-    return json.dumps(rows).encode(), "application/json"
+    return json.dumps(rows, default=_as_json).encode(), "application/json"
+
+
+def _as_json(value: Any) -> Any:
+    """numpy's numbers, and arrays of Python's objects."""
+    if hasattr(value, "tolist"):
+        return value.tolist()
+    raise Failed(
+        f"A {type(value).__name__} ({value!r:.60}) cannot be sent: rows hold numbers, texts, true, false or None."
+    )

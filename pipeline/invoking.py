@@ -12,6 +12,7 @@ import json
 import random
 import time
 from collections.abc import Callable, Iterator, Mapping
+from contextlib import closing
 from dataclasses import dataclass
 from typing import Any
 from urllib.parse import urlsplit
@@ -22,12 +23,12 @@ from botocore.config import Config
 from botocore.exceptions import (
     BotoCoreError,
     ClientError,
-    ConnectionClosedError,
     ConnectTimeoutError,
     EndpointConnectionError,
+    HTTPClientError,
+    IncompleteReadError,
     ParamValidationError,
     ProxyConnectionError,
-    ReadTimeoutError,
 )
 
 from pipeline.clients import code, sentence
@@ -62,7 +63,12 @@ class Invoked:
     headers: Mapping[str, str]
 
     def json(self) -> Any:
-        return json.loads(self.body)
+        """Raises InvokeFailed."""
+        try:
+            return json.loads(self.body)
+        except ValueError as error:
+            kind = self.content_type or "of no type"
+            raise InvokeFailed(f"The answer is {kind}, and no JSON: `invoke` gives its bytes.", REFUSED) from error
 
 
 @dataclass(frozen=True)
@@ -115,7 +121,7 @@ def invoke(client: Any, endpoint: str, request: Mapping[str, Any], limits: Limit
             connects -= 1
             if not connects:
                 raise InvokeFailed(f"The endpoint cannot be asked: {error}", UNREACHABLE) from error
-        except (ReadTimeoutError, ConnectionClosedError) as error:
+        except (HTTPClientError, IncompleteReadError) as error:  # no answer, or a part of one
             raise InvokeFailed(_UNKNOWN, UNREACHABLE) from error
         except ParamValidationError as error:
             raise InvokeFailed(str(error), REFUSED) from error
@@ -126,15 +132,15 @@ def invoke(client: Any, endpoint: str, request: Mapping[str, Any], limits: Limit
 
 
 _UNKNOWN = (
-    "The endpoint did not answer in time. Whether the model has computed it is not known, so it is not asked again by "
-    "itself: ask again where that does no harm."
+    "The endpoint did not answer in time, or not to the end. Whether the model has computed it is not known, so it is "
+    "not asked again by itself: ask again where that does no harm."
 )
 
 
 def _once(client: Any, endpoint: str, request: Mapping[str, Any]) -> Invoked:
     began = time.perf_counter()
     answer = client.invoke_endpoint(EndpointName=endpoint, **request)
-    with answer["Body"] as stream:
+    with closing(answer["Body"]) as stream:  # `with` it would be urllib3's own stream, and errors
         body = stream.read()
     milliseconds = (time.perf_counter() - began) * 1000
     return Invoked(body, answer.get("ContentType", ""), milliseconds, answer["ResponseMetadata"]["HTTPHeaders"])

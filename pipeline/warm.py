@@ -7,6 +7,7 @@ a model that cannot be loaded is refused with 400 as well.
 
 import time
 from collections.abc import Callable, Mapping
+from contextlib import closing
 from typing import Any
 
 from botocore.exceptions import BotoCoreError, ClientError
@@ -22,7 +23,7 @@ def once(request: Mapping[str, Any], clients: Clients, pause: Callable[[float], 
     name, began = request["TargetModel"], time.monotonic()
     while True:
         try:
-            with clients.runtime.invoke_endpoint(**request)["Body"] as body:
+            with closing(clients.runtime.invoke_endpoint(**request)["Body"]) as body:
                 body.read()
         except ClientError as error:
             if code(error) == "ModelNotReadyException" and time.monotonic() - began < _LIMIT:

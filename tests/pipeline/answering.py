@@ -17,9 +17,12 @@ class Asked:
 
 @dataclass(frozen=True)
 class Answer:
+    """missing: bytes that are promised, and never come."""
+
     body: bytes
     status: int = 200
     headers: Mapping[str, str] = field(default_factory=dict)
+    missing: int = 0
 
 
 class Answering:
@@ -33,14 +36,17 @@ class Answering:
             protocol_version = "HTTP/1.1"
 
             def do_POST(self) -> None:
-                body = self.rfile.read(int(self.headers["Content-Length"]))
+                body = self.rfile.read(int(self.headers.get("Content-Length", 0)))
                 outer.asked.append(Asked(self.path, {**self.headers}, body))
                 told = answer(outer.asked[-1])
                 self.send_response(told.status)
-                for name, value in {**told.headers, "Content-Length": str(len(told.body))}.items():
+                for name, value in {**told.headers, "Content-Length": str(len(told.body) + told.missing)}.items():
                     self.send_header(name, value)
                 self.end_headers()
                 self.wfile.write(told.body)
+                self.close_connection = bool(told.missing)
+
+            do_GET = do_POST  # noqa: N815  http.server's word
 
             def log_message(self, *_: object) -> None:
                 """Nobody reads it."""

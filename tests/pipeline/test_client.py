@@ -7,15 +7,17 @@ import socket
 import subprocess
 import sys
 from collections.abc import Callable
+from datetime import date
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 import pandas as pd
 import pytest
+from scipy.sparse import csr_matrix, load_npz
 
 import medley
-from medley import Client, Failed, InvokeFailed, Limits
+from medley import Client, Failed, Invoked, InvokeFailed, Limits
 from pipeline.aliases import Aliases
 from pipeline.clients import Clients
 from pipeline.failed import AGAIN, REFUSED, UNREACHABLE
@@ -26,7 +28,7 @@ from serving import artifact
 from tests.aws.server import ACCOUNT, REGION, StandIn
 from tests.endpoint.test_process import _options
 
-from .wire import CLOSE, FINE, HANG, NOT_READY, THROTTLED, Answer, Runtime
+from .wire import CLOSE, FINE, HALF, HANG, NOT_READY, THROTTLED, Answer, Runtime
 
 MEDLEY = [sys.executable, "-c", "from pipeline.cli import main; main()"]
 CODE = "def model_fn(folder): return {number}\ndef predict_fn(data, model): return [model] * len(data)\n"
@@ -62,7 +64,7 @@ def test_who_waits_no_longer_is_told_that_it_was_not_the_time(pauses: Pauses) ->
     assert (told.value.code, told.value.reason, runtime.asked) == (AGAIN, "ModelNotReadyException", [MODEL])
 
 
-@pytest.mark.parametrize("answer", [HANG, CLOSE])
+@pytest.mark.parametrize("answer", [HANG, CLOSE, HALF])
 def test_an_inference_whose_answer_does_not_come_is_never_asked_again(pauses: Pauses, answer: str) -> None:
     with Runtime(answer, FINE) as runtime, pytest.raises(InvokeFailed, match="not known, so it is not asked") as told:
         pauses.client(runtime.url, answer=0.2).invoke(MODEL, b"1")
@@ -121,6 +123,9 @@ def _values(records: list[dict[str, Any]]) -> list[list[Any]]:
             lambda body: [[*row.values()] for row in json.loads(body)],
         ),
         (np.array([[1, 2], [3, 4]]), "application/x-npy", lambda body: np.load(io.BytesIO(body)).tolist()),
+        (np.array([[1, 2], [3, 4]], dtype=object), "application/json", json.loads),
+        ([[np.int64(1), np.float32(2)], np.array([3, 4])], "application/json", json.loads),
+        (csr_matrix([[1, 2], [3, 4]]), "application/x-npz", lambda body: load_npz(io.BytesIO(body)).toarray().tolist()),
     ],
 )
 def test_rows_of_every_kind_are_sent_as_what_they_are(
@@ -130,6 +135,16 @@ def test_rows_of_every_kind_are_sent_as_what_they_are(
         assert pauses.client(runtime.url).predict(MODEL, rows) == [1.5]
     assert runtime.headers[0]["content-type"] == content_type
     assert reads(runtime.bodies[0]) == [[1, 2], [3, 4]]
+
+
+def test_rows_that_cannot_be_sent_and_answers_that_are_no_json_are_told_in_words(pauses: Pauses) -> None:
+    with Runtime(FINE) as runtime:
+        with pytest.raises(Failed, match=r"A date .* cannot be sent"):
+            pauses.client(runtime.url).predict(MODEL, [[date(2026, 11, 30)]])
+        assert runtime.asked == []
+    answer = Invoked(b"1,2\n", "text/csv", 1.0, {})
+    with pytest.raises(InvokeFailed, match="The answer is text/csv, and no JSON"):
+        answer.json()
 
 
 def test_a_token_is_carried_and_no_keys_are_needed(monkeypatch: pytest.MonkeyPatch) -> None:

@@ -81,6 +81,11 @@ def test_runtime_that_cannot_be_reached_ends_no_deploy(
     assert "was not reached, and is loaded by its first call" in _once()
 
 
+def test_answer_that_does_not_come_whole_ends_no_deploy(runtime: Answering, models: Models) -> None:
+    models.answers[TARGET] = [Answer(b"[1]", missing=1)]
+    assert "was not reached, and is loaded by its first call" in _once()
+
+
 @pytest.fixture
 def clients(aws: StandIn) -> Clients:
     clients = Clients.of(PROJECT, attempts=1)

@@ -6,7 +6,7 @@ from dataclasses import dataclass, field
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from typing import Any, Self
 
-HANG, CLOSE = "hang", "close"
+HANG, CLOSE, HALF = "hang", "close", "half"
 
 
 @dataclass(frozen=True)
@@ -59,16 +59,18 @@ class Runtime:
                 self.close_connection = True
                 if answer == HANG:
                     runtime._over.wait(30)
+                elif answer == HALF:
+                    self._say(FINE, missing=1)
                 elif isinstance(answer, Answer):
                     self._say(answer)
 
-            def _say(self, answer: Answer) -> None:
+            def _say(self, answer: Answer, missing: int = 0) -> None:
                 body = json.dumps(answer.body).encode()
                 self.send_response(answer.status)
                 errors = {"x-amzn-ErrorType": answer.error} if answer.error else {}
                 for name, value in {"Content-Type": "application/json", **errors, **answer.headers}.items():
                     self.send_header(name, value)
-                self.send_header("Content-Length", str(len(body)))
+                self.send_header("Content-Length", str(len(body) + missing))
                 self.end_headers()
                 self.wfile.write(body)
 
