@@ -9,7 +9,7 @@ import typer
 from rich.console import Console
 from rich.status import Status
 
-from pipeline.options import EndpointUrl, Json, ProjectFile, failures, opened, print_json, say
+from pipeline.options import EndpointUrl, Engine, Json, ProjectFile, failures, opened, print_json, say
 from pipeline.terminal import plain
 
 _PHASES = {
@@ -30,15 +30,11 @@ def attach(app: typer.Typer) -> None:
 
 
 def build(
-    local: Annotated[
-        bool, typer.Option("--local", help="By the engine of this machine, and not by CodeBuild.")
-    ] = False,
+    local: Annotated[bool, typer.Option("--local", help="By --engine on this machine, and not by CodeBuild.")] = False,
     source: Annotated[
         Path | None, typer.Option(metavar="FOLDER", help="Medley's source, if it is not where medley.toml is.")
     ] = None,
-    engine: Annotated[
-        str, typer.Option(envvar="ENGINE", help="With --local: docker, or what has its command line.")
-    ] = "docker",
+    engine: Engine = "docker",
     logs: Annotated[bool, typer.Option("--logs", help="Every line of the build's log.")] = False,
     project_file: ProjectFile = None,
     endpoint_url: EndpointUrl = None,

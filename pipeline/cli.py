@@ -4,6 +4,7 @@ from pathlib import Path
 from typing import Annotated
 
 import typer
+from typer.models import CommandInfo, TyperInfo
 
 from pipeline import (
     build_cli,
@@ -15,6 +16,7 @@ from pipeline import (
     project_cli,
     publish_cli,
 )
+from pipeline.options import Engine
 
 app = typer.Typer(
     no_args_is_help=True,
@@ -49,9 +51,7 @@ def pack(
     ] = None,
     content_type: Annotated[str | None, typer.Option(help="The sample's, where its name does not say.")] = None,
     image: Annotated[str | None, typer.Option(help="Let this image's libraries judge, not this Python's.")] = None,
-    engine: Annotated[
-        str, typer.Option(envvar="ENGINE", help="What runs the image: docker, or what has its command line.")
-    ] = "docker",
+    engine: Engine = "docker",
     from_estimator: Annotated[
         str | None, typer.Option(metavar="MODULE:NAME", help="Pack a model of a Python module, instead of a folder.")
     ] = None,
@@ -86,17 +86,14 @@ def demo(
     raise typer.Exit(show.run(keep, port))
 
 
-for area in (
-    invoke_cli,
-    models_cli,
-    pipeline_cli,
-    project_cli,
-    infrastructure_cli,
-    build_cli,
-    deploy_cli,
-    publish_cli,
-):
+for area in (invoke_cli, models_cli):
     area.attach(app)
+_here = len(app.registered_commands)
+for area in (project_cli, infrastructure_cli, build_cli, deploy_cli, publish_cli, pipeline_cli):
+    area.attach(app)
+_on_aws: list[CommandInfo | TyperInfo] = [*app.registered_commands[_here:], *app.registered_groups]
+for command in _on_aws:
+    command.rich_help_panel = "On AWS (docs/deploy.md)"
 
 
 def main() -> None:

@@ -50,7 +50,7 @@ def models(
     project_file: ProjectFile = None,
     endpoint_url: EndpointUrl = None,
 ) -> None:
-    """What is loaded, and what it takes."""
+    """What is loaded, and what it takes; with --remote what is published."""
     from pipeline.endpoint_client import Endpoint
 
     if remote:

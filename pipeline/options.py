@@ -5,6 +5,7 @@ with failures(as_json):
 """
 
 import json
+import shlex
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from pathlib import Path
@@ -35,6 +36,24 @@ EndpointUrl = Annotated[
     str | None, typer.Option("--endpoint-url", metavar="URL", help="Ask this instead of AWS, as AWS_ENDPOINT_URL does.")
 ]
 HERE = "http://127.0.0.1:8080"
+
+
+def _command_line(engine: str) -> str:
+    try:
+        if shlex.split(engine):
+            return engine
+        said = "it names no program"
+    except ValueError as error:
+        said = str(error)
+    raise typer.BadParameter(f"{said}: docker is meant, or what has its command line")
+
+
+Engine = Annotated[
+    str,
+    typer.Option(
+        envvar="ENGINE", callback=_command_line, help="What runs the image: docker, or what has its command line."
+    ),
+]
 
 
 def opened(file: Path | None, endpoint_url: str | None) -> "tuple[Project, Clients]":

@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 import typer
 from rich.console import Console
 
-from pipeline.options import EndpointUrl, Json, ProjectFile, failures, opened, print_json, say
+from pipeline.options import EndpointUrl, Engine, Json, ProjectFile, failures, opened, print_json, say
 
 if TYPE_CHECKING:
     from pipeline.clients import Clients
@@ -127,7 +127,7 @@ def run(
     data: Annotated[Path | None, typer.Option(help="The rows: `data` beside medley.toml, if not said.")] = None,
     folder: Annotated[Path | None, typer.Option(help="Where S3 and jobs lie: `.medley` beside medley.toml.")] = None,
     image: Annotated[str | None, typer.Option(help="Run jobs in this image, not in this Python.")] = None,
-    engine: Annotated[str, typer.Option(envvar="ENGINE", help="What runs the image.")] = "docker",
+    engine: Engine = "docker",
     parallel: Annotated[int, typer.Option(min=1, help="Steps that may run at the same time.")] = 2,
     keep: Annotated[bool, typer.Option("--keep", help="Go on serving afterwards, until Ctrl-C.")] = False,
     port: Annotated[int, typer.Option(min=0, max=65535, help="Of the endpoint; 0 takes a free one.")] = 0,

@@ -1,5 +1,6 @@
 """`medley init`: a medley.toml with comments, to begin with."""
 
+import json
 import re
 from pathlib import Path
 from typing import Annotated
@@ -24,7 +25,8 @@ def init(
 ) -> None:
     """Write a medley.toml, in which all that can be said is explained. One that is there is never overwritten."""
     with failures():
-        path = write(folder, name or fitting(folder.resolve().name), region or _region())
+        project = fitting(folder.resolve().name) if name is None else name
+        path = write(folder, project, _region() if region is None else region)
     say(f"{path} is written. Look into it, then: medley bootstrap")
 
 
@@ -33,8 +35,8 @@ def write(folder: Path, name: str, region: str) -> Path:
     from pipeline import project_file
 
     path = folder / project_file.NAME
+    project_file.parse(f"name = {json.dumps(name)}\nregion = {json.dumps(region)}\n", path)
     text = project_file.TEMPLATE.format(name=name, region=region)
-    project_file.parse(text, path)
     try:
         with path.open("x", encoding="utf-8") as file:
             file.write(text)

@@ -41,7 +41,7 @@ def find(folder: Path | None = None) -> Path:
 def read(path: Path) -> Project:
     """The project of a medley.toml. Raises Failed, with a line for each mistake."""
     try:
-        return parse(path.read_text(encoding="utf-8"), path)
+        return parse(path.read_text(encoding="utf-8-sig"), path)  # Windows' editors put a mark at its start
     except OSError as error:
         raise Failed(f"{path} cannot be read: {error.strerror}.") from error
     except UnicodeDecodeError as error:

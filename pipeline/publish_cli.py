@@ -13,7 +13,7 @@ import typer
 from rich.console import Console
 
 from pipeline.failed import Failed
-from pipeline.options import EndpointUrl, Json, ProjectFile, failures, opened, print_json, print_table, say
+from pipeline.options import EndpointUrl, Engine, Json, ProjectFile, failures, opened, print_json, print_table, say
 from pipeline.terminal import plain
 
 if TYPE_CHECKING:
@@ -35,9 +35,7 @@ def publish(
     move_alias: Annotated[bool, typer.Option("--alias/--no-alias", help="Let the name stand for it.")] = True,
     load: Annotated[bool, typer.Option("--load/--no-load", help="Load it first, as the container would.")] = True,
     image: Annotated[str | None, typer.Option(help="Let this image's libraries judge, not this Python's.")] = None,
-    engine: Annotated[
-        str, typer.Option(envvar="ENGINE", help="What runs the image: docker, or what has its command line.")
-    ] = "docker",
+    engine: Engine = "docker",
     project_file: ProjectFile = None,
     endpoint_url: EndpointUrl = None,
     as_json: Json = False,
@@ -58,8 +56,12 @@ def publish(
             publishing = Publishing(project, clients, Judge(image, engine) if load else None, step)
             all_checked = publishing.check(artifacts, name)
         for checked in all_checked:
-            with _working() as step:
-                done.append(replace(publishing, step=step).publish(checked, move_alias))
+            try:
+                with _working() as step:
+                    done.append(replace(publishing, step=step).publish(checked, move_alias))
+            except Failed as failed:
+                failed.details = {"models": [one.told() for one in done]}
+                raise
             if not as_json:
                 _show(done[-1])
     if as_json:
@@ -81,8 +83,8 @@ def alias(
     """Which version a name stands for, and stood for before; with a TARGET or --back it is moved."""
     from pipeline.aliases import Aliases
 
-    orders = [order for order, given in (("TARGET", target), ("--back", back), ("--delete", delete)) if given]
-    if len(orders) > 1 or (orders and name is None):
+    orders = [target is not None, back, delete]  # '' is a target too: that of a script whose variable is empty
+    if sum(orders) > 1 or (any(orders) and name is None):
         raise typer.BadParameter("say one alias, and one of TARGET, --back and --delete", param_hint="NAME")
     with failures(as_json):
         project, clients = opened(project_file, endpoint_url)
@@ -116,7 +118,7 @@ def retire(
 
     with failures(as_json):
         project, clients = opened(project_file, endpoint_url)
-        plans = [plan(project, clients, one, keep) for one in what]
+        plans = [plan(project, clients, one, keep) for one in dict.fromkeys(what)]
         targets = [target for one in plans for target in one.targets]
         for one in plans:
             if one.missing:

@@ -7,8 +7,10 @@ from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
+from typer.testing import CliRunner
 
 from pipeline import build_local, source
+from pipeline.cli import app
 from pipeline.failed import UNREACHABLE, Failed
 from pipeline.images import Pushed, newest
 from tests.pipeline.builds import TINY, Rig, rig
@@ -75,6 +77,13 @@ def test_engine_that_is_not_there_is_said(made: Rig) -> None:
     with pytest.raises(Failed, match="nowhere/docker cannot be run") as failure:
         _build(made, "/nowhere/docker")
     assert failure.value.code == UNREACHABLE
+
+
+@pytest.mark.parametrize("command", [("pack", "model"), ("publish", "a.tar.gz"), ("build",), ("pipeline", "run")])
+def test_engine_that_is_no_command_is_refused_wherever_one_is_named(command: tuple[str, ...]) -> None:
+    for engine, said in (("", "it names no program"), ("docker '", "No closing quotation")):
+        told = CliRunner(env={"COLUMNS": "200"}).invoke(app, [*command, "--engine", engine])
+        assert (told.exit_code, said in told.stderr) == (2, True), told.stderr
 
 
 def test_command_keeps_stdout_for_the_address(made: Rig) -> None:

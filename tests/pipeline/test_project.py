@@ -265,6 +265,12 @@ def _is_toml(line: str) -> bool:
         return False
 
 
+def test_a_mark_at_the_start_of_the_file_as_windows_editors_write_it_is_no_mistake(tmp_path: Path) -> None:
+    path = tmp_path / "medley.toml"
+    path.write_text('name = "shop"\nregion = "eu-central-1"\n', encoding="utf-8-sig")
+    assert project_file.read(path).name == "shop"
+
+
 def test_init_never_overwrites(tmp_path: Path) -> None:
     (tmp_path / "medley.toml").write_text("mine")
     with pytest.raises(Failed, match="is there already, and stays as it is"):
@@ -275,6 +281,8 @@ def test_init_never_overwrites(tmp_path: Path) -> None:
 def test_init_writes_nothing_that_would_be_refused(tmp_path: Path) -> None:
     with pytest.raises(Failed, match="`region`"):
         project_cli.write(tmp_path, "shop", "mars")
+    with pytest.raises(Failed, match='`name` is "a"b", and it must be up to 28 small letters'):
+        project_cli.write(tmp_path, 'a"b', "eu-central-1")
     assert not (tmp_path / "medley.toml").exists()
 
 
