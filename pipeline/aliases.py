@@ -12,6 +12,7 @@ import json
 import re
 from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
+from contextlib import closing
 from dataclasses import asdict, dataclass
 from datetime import UTC, datetime
 from difflib import get_close_matches
@@ -79,7 +80,7 @@ class Aliases:
         try:
             with asking(f"read the alias {name}"):
                 return self._read(name, key)
-        except (ValueError, KeyError, TypeError) as error:
+        except (ValueError, KeyError, TypeError, AttributeError) as error:
             raise Failed(f"s3://{self.project.bucket}/{key} is no alias of Medley's: delete it, or mend it.") from error
 
     def _read(self, name: str, key: str) -> Alias | None:
@@ -89,7 +90,7 @@ class Aliases:
             if code(error) == "NoSuchKey":
                 return None
             raise
-        with answer["Body"] as body:
+        with closing(answer["Body"]) as body:
             return _alias(name, json.loads(body.read()), answer["ETag"])
 
     def known(self, name: str) -> Alias:
@@ -200,6 +201,8 @@ def _alias(name: str, told: dict[str, Any], etag: str) -> Alias:
         Stand(item["target_model"], item.get("sha256", ""), item.get("published", ""), item.get("moved", ""))
         for item in (told, *told.get("previous", []))
     ]
+    if not all(isinstance(word, str) for one in (stand, *previous) for word in asdict(one).values()):
+        raise TypeError("its words are strings")
     return Alias(name, stand, tuple(previous), etag)
 
 

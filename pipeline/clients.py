@@ -17,7 +17,7 @@ from botocore.config import Config
 from botocore.exceptions import BotoCoreError, ClientError
 
 from pipeline.aws_words import asking, code, failed, sentence, status
-from pipeline.failed import Failed
+from pipeline.failed import UNREACHABLE, Failed
 from pipeline.project import Project
 
 if TYPE_CHECKING:
@@ -166,7 +166,13 @@ class Clients:
         if service == "s3" and (url or {"AWS_ENDPOINT_URL", "AWS_ENDPOINT_URL_S3"} & set(os.environ)):
             config = config.merge(Config(s3={"addressing_style": "path"}))  # no DNS has names for its buckets
         with asking(f"be asked for {service}"):
-            return boto3.client(service, region_name=region or self.region, endpoint_url=url, config=config)
+            try:
+                return boto3.client(service, region_name=region or self.region, endpoint_url=url, config=config)
+            except ValueError as error:  # of what is no URL
+                if isinstance(error, BotoCoreError):
+                    raise
+                where = f"--endpoint-url or {_variable(service)}"
+                raise Failed(f"AWS cannot be asked for {service}: {error}. Mend {where}.", UNREACHABLE) from error
 
 
 @cache

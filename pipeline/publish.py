@@ -27,11 +27,11 @@ _NO_NAMES = ("model", "output")  # what SageMaker calls every artifact
 
 @dataclass(frozen=True)
 class Checked:
-    """An artifact that may be published."""
+    """An artifact that may be published, with the hash that it had when it was looked into."""
 
     name: str
     archive: Path
-    framework: str
+    sha256: str
     warnings: tuple[str, ...]
 
 
@@ -59,7 +59,7 @@ class Publishing:
 
     def check(self, archives: Sequence[Path], name: str | None) -> list[Checked]:
         """Raises Failed for the first that the container would refuse."""
-        names = [checked_name(name or _name_of(archive), self.project) for archive in archives]
+        names = [checked_name(_name_of(archive) if name is None else name, self.project) for archive in archives]
         twice = sorted({one for one in names if names.count(one) > 1})
         if twice:
             raise Failed(f"More than one artifact is named {', '.join(twice)}: publish each by itself, with --name.")
@@ -68,12 +68,16 @@ class Publishing:
     def publish(self, checked: Checked, move_alias: bool = True) -> Done:
         """Raises Failed; nothing is done twice when it is called again."""
         store = Store(self.project, self.clients)
-        published = store.put(checked.name, checked.archive, lambda what: self.step(f"{checked.name}: {what}"))
+        published = store.put(
+            checked.name, checked.archive, lambda what: self.step(f"{checked.name}: {what}"), checked.sha256
+        )
         moved = Aliases(self.project, self.clients).move(checked.name, published.target_model) if move_alias else None
         return Done(published, moved, checked.warnings)
 
     def _check(self, name: str, archive: Path) -> Checked:
         self.step(f"{name}: Looking into {archive.name}")
+        if not archive.is_file():
+            raise Failed(f"There is no file {archive}.")
         found = inspect(archive)
         error, warnings = found["error"], found["warnings"]
         if not error and self.judge is not None:
@@ -83,7 +87,7 @@ class Publishing:
             warnings = [*warnings, *(warning for warning in report["warnings"] if warning not in warnings)]
         if error:
             raise Failed(f"{archive}: the container would refuse it. {error}")
-        return Checked(name, archive, found["detected"].get("framework", ""), tuple(warnings))
+        return Checked(name, archive, found["sha256"], tuple(warnings))
 
 
 def _judged(judge: Judge, archive: Path) -> dict[str, Any]:

@@ -10,6 +10,7 @@ Standard library and boto3 only: the function in AWS Lambda uses it too.
 """
 
 import hashlib
+import os
 import re
 import unicodedata
 from collections.abc import Callable, Iterator
@@ -68,12 +69,15 @@ class Store:
     clients: Clients
     part_bytes: int = 64 << 20
 
-    def put(self, name: str, archive: Path, step: Callable[[str], None] = lambda _: None) -> Published:
-        """Publishes a file as the newest version of `name`. Raises Failed; to call it again is always right."""
+    def put(
+        self, name: str, archive: Path, step: Callable[[str], None] = lambda _: None, checked: str | None = None
+    ) -> Published:
+        """Publishes a file as the newest version of `name`; `checked`: refused where its hash is another than that.
+        Raises Failed; to call it again is always right."""
         name = checked_name(name, self.project)
-        with archive.open("rb") as file:
-            sha256 = hashlib.file_digest(file, _SHA256).hexdigest()
-        size = archive.stat().st_size
+        sha256, size = _of_file(archive)
+        if checked not in (None, sha256):
+            raise Failed(f"{archive} has changed since it was checked, so it is not published. Publish it again.")
         if found := self.find(name, sha256):
             return Published(name, found.target_model, sha256, size, new=False)
         target = f"{name}/{datetime.now(UTC):%Y-%m-%dT%H%M%SZ}-{sha256[:8]}{SUFFIX}"
@@ -153,6 +157,15 @@ class Store:
             stamp = datetime.strptime(match["stamp"], "%Y-%m-%dT%H%M%S%z")
             return Version(target, size, f"{stamp:%Y-%m-%dT%H:%M:%SZ}", match["name"], match["hash8"])
         return Version(target, size, f"{changed:%Y-%m-%dT%H:%M:%SZ}")
+
+
+def _of_file(archive: Path) -> tuple[str, int]:
+    """Its hash, and how many bytes it has."""
+    try:
+        with archive.open("rb") as file:
+            return hashlib.file_digest(file, _SHA256).hexdigest(), os.fstat(file.fileno()).st_size
+    except OSError as error:
+        raise Failed(f"{archive} cannot be read: {error.strerror}.") from error
 
 
 def checked_name(name: str, project: Project) -> str:

@@ -5,7 +5,7 @@ The bucket is versioned, so that what was retired by mistake can be brought back
 
 from dataclasses import dataclass
 
-from pipeline.aliases import Aliases
+from pipeline.aliases import Alias, Aliases
 from pipeline.clients import Clients
 from pipeline.failed import WORDS, Failed
 from pipeline.project import Project
@@ -34,9 +34,14 @@ def plan(project: Project, clients: Clients, what: str, keep: int | None) -> Pla
 
 
 def retire(project: Project, clients: Clients, plan: Plan) -> None:
-    """Raises Failed; what is gone is gone, so that it can be called again."""
+    """Raises Failed; what is gone is gone, so that it can be called again. Aliases are looked at once more: a person
+    has been asked meanwhile."""
+    aliases = Aliases(project, clients)
+    for alias in aliases.all():
+        if alias.current.target_model in plan.targets and alias.name != plan.alias:
+            raise _stood_for(alias)
     if plan.alias is not None:
-        Aliases(project, clients).delete(plan.alias)
+        aliases.delete(plan.alias)
     for target in plan.targets:
         Store(project, clients).delete(target)
 
@@ -48,7 +53,7 @@ def _of_target(project: Project, clients: Clients, target: str) -> Plan:
         return Plan(None, (), str(missing))
     for alias in Aliases(project, clients).all():
         if alias.current.target_model == target:
-            raise Failed(f"{alias.name} stands for {target}: move it first (`medley alias {alias.name} --back`).")
+            raise _stood_for(alias)
     return Plan(None, (target,))
 
 
@@ -60,9 +65,16 @@ def _of_name(project: Project, clients: Clients, name: str, keep: int) -> Plan:
         return version.published, current.get(version.target_model) == name
 
     versions = sorted(Store(project, clients).versions(name), key=age)
+    if not versions and name not in current.values():
+        return Plan(None, (), f"Nothing is published as {name}: see `medley models --remote`.")
     going = [version.target_model for version in versions[: len(versions) - keep]] if keep < len(versions) else []
     held = [target for target in going if target in current and (keep or current[target] != name)]
     if held and not keep:
         raise Failed(f"{current[held[0]]} stands for {held[0]}: move it first.")
     own = name if not keep and name in current.values() else None
     return Plan(own, tuple(target for target in going if target not in held))
+
+
+def _stood_for(alias: Alias) -> Failed:
+    target = alias.current.target_model
+    return Failed(f"{alias.name} stands for {target}: move it first (`medley alias {alias.name} --back`).")

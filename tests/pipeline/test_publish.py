@@ -27,6 +27,7 @@ from pipeline.published import Published, Store, checked_name
 from pipeline.retire import plan, retire
 from serving import artifact
 from tests.aws.server import ACCOUNT, REGION, StandIn
+from tests.pipeline.answering import Answer, Answering
 
 CODE = "def model_fn(folder): return {number}\ndef predict_fn(data, model): return [model]\n"
 MEDLEY = [sys.executable, "-c", "from pipeline.cli import main; main()"]
@@ -176,6 +177,20 @@ def test_nothing_is_published_where_one_artifact_of_several_would_be_refused(
         Publishing(project, clients, None).check([make(name="model.tar.gz")], None)
     with pytest.raises(Failed, match="More than one artifact is named churn"):
         Publishing(project, clients, None).check([make(), make()], None)
+
+
+def test_what_has_changed_since_it_was_checked_is_not_published(store: Store, make: Make) -> None:
+    publishing = Publishing(store.project, store.clients, judge=None)
+    [checked] = publishing.check([make(1)], None)
+    make(2)
+    with pytest.raises(Failed, match="has changed since it was checked, so it is not published"):
+        publishing.publish(checked)
+    checked.archive.unlink()
+    with pytest.raises(Failed, match=r"churn\.tar\.gz cannot be read: No such file"):
+        publishing.publish(checked)
+    with pytest.raises(Failed, match=r"There is no file .*churn\.tar\.gz\.$"):
+        publishing.check([checked.archive], None)
+    assert not list(store.versions())
 
 
 # What must be survived: every call of a publish, failing once
@@ -402,11 +417,22 @@ def test_who_moves_back_what_somebody_else_has_just_moved_is_told(
     assert aliases.resolve("churn") == third
 
 
-def test_what_is_no_alias_is_told_with_its_place(store: Store, aliases: Aliases) -> None:
+@pytest.mark.parametrize(
+    "body", [b"[1", b"[]", b'"x"', b"{}", b"\xff", b'{"target_model": 1}', b'{"target_model": "a", "previous": [1]}']
+)
+def test_what_is_no_alias_is_told_with_its_place(store: Store, aliases: Aliases, body: bytes) -> None:
     key = store.project.alias_key("churn")
-    store.clients.s3.put_object(Bucket=store.project.bucket, Key=key, Body=b"[1")
+    store.clients.s3.put_object(Bucket=store.project.bucket, Key=key, Body=body)
     with pytest.raises(Failed, match=f"s3://{store.project.bucket}/{key} is no alias"):
         aliases.get("churn")
+
+
+def test_an_alias_that_does_not_come_whole_is_told(store: Store, monkeypatch: pytest.MonkeyPatch) -> None:
+    with Answering(lambda _: Answer(b'{"target_model": ', missing=9)) as s3:
+        monkeypatch.setenv("AWS_ENDPOINT_URL_S3", s3.url)
+        cut = Aliases(store.project, replace(store.clients))
+        with pytest.raises(Failed, match="AWS could not read the alias churn"):
+            cut.get("churn")
 
 
 # Retiring
@@ -428,6 +454,18 @@ def test_what_an_alias_stands_for_is_not_retired(store: Store, make: Make) -> No
         plan(project, clients, "churn", 0)
 
 
+def test_what_an_alias_was_moved_to_while_a_person_was_asked_is_not_retired(
+    store: Store, aliases: Aliases, make: Make
+) -> None:
+    first, _ = (_publish(store, make(number)).target_model for number in (1, 2))
+    seen = plan(store.project, store.clients, "churn", 1)
+    assert seen.targets == (first,)
+    aliases.back("churn")
+    with pytest.raises(Failed, match=f"churn stands for {first}: move it first"):
+        retire(store.project, store.clients, seen)
+    assert first in [version.target_model for version in store.versions()]
+
+
 def test_a_name_is_retired_alias_first(store: Store, aliases: Aliases, make: Make, aws: StandIn) -> None:
     published = [_publish(store, make(number)).target_model for number in (1, 2)]
     everything = plan(store.project, store.clients, "churn", 0)
@@ -438,6 +476,13 @@ def test_a_name_is_retired_alias_first(store: Store, aliases: Aliases, make: Mak
     assert aliases.get("churn") is None
     retire(store.project, store.clients, plan(store.project, store.clients, "churn", 0))
     assert not list(store.versions())
+
+
+def test_a_name_that_nothing_is_published_as_is_told(store: Store, make: Make) -> None:
+    _publish(store, make(1))
+    told = plan(store.project, store.clients, "chrun", 0)
+    assert (told.targets, told.missing.startswith("Nothing is published as chrun")) == ((), True)
+    assert not plan(store.project, store.clients, "churn", 1).missing
 
 
 # The commands
@@ -494,7 +539,7 @@ def test_commands_publish_list_move_and_retire(store: Store, make: Make, medley:
     assert medley("alias", "champion", "--delete").returncode == 0
     assert medley("alias", "team/modèle", "--back", "--delete").returncode == 2
     assert medley("retire", target, answer="n\n").returncode == 1
-    assert medley("retire", target, "--yes", "--json").json == {"retired": [target]}
+    assert medley("retire", target, target, "--yes", "--json").json == {"retired": [target]}
     assert [version.target_model for version in store.versions()] == [model["target_model"]]
     gone = medley("retire", target, "--yes")
     assert (gone.returncode, f"There is no {target}" in gone.stderr) == (1, True)
@@ -504,19 +549,16 @@ def test_commands_publish_list_move_and_retire(store: Store, make: Make, medley:
 
 
 def test_an_artifact_that_does_not_load_is_refused_before_anything_is_asked_of_the_bucket(
-    store: Store, make: Make, tmp_path: Path, aws: StandIn
+    store: Store, make: Make, tmp_path: Path, aws: StandIn, medley: Medley
 ) -> None:
-    (tmp_path / "medley.toml").write_text(f'name = "shop"\nregion = "{REGION}"\n')
     folder = tmp_path / "model-7" / "code"
     folder.mkdir(parents=True)
     (folder / "inference.py").write_text("def model_fn(folder): raise ValueError('no weights')\n")
     artifact.pack(folder.parent, tmp_path / "bad.tar.gz")
     aws.log.clear()
-    words = [*MEDLEY, "publish", str(tmp_path / "bad.tar.gz"), str(make())]
-    told = subprocess.run(words, cwd=tmp_path, capture_output=True, text=True, timeout=60)
+    told = medley("publish", str(tmp_path / "bad.tar.gz"), str(make()))
     assert (told.returncode, told.stdout) == (1, "")
     assert "bad.tar.gz: the container would refuse it" in told.stderr
-    assert "Traceback" not in told.stderr
     assert [call for call in aws.calls if call[0] == "s3"] == []
 
 
@@ -545,6 +587,36 @@ def test_a_wrong_account_or_region_is_refused_before_anything_is_made(
 def test_a_bucket_that_is_not_there_is_told_with_what_makes_it(medley: Medley, make: Make) -> None:
     told = medley("publish", str(make()), "--no-load", "--json")
     assert (told.returncode, "medley bootstrap" in told.json["error"]) == (1, True)
+
+
+@pytest.mark.parametrize("words", [("alias", "churn", ""), ("alias", ""), ("publish", "churn.tar.gz", "--name", "")])
+def test_the_empty_variable_of_a_script_is_a_wrong_name_and_not_none(
+    store: Store, make: Make, medley: Medley, words: tuple[str, ...], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    _publish(store, make(1))
+    monkeypatch.chdir(make(2).parent)
+    told = medley(*words, *(("--no-load",) if words[0] == "publish" else ()))
+    assert (told.returncode, told.stdout) == (1, "")
+    assert "'' cannot be a model's name" in told.stderr
+    assert len(list(store.versions())) == 1
+
+
+def test_of_several_that_were_published_before_one_failed_a_program_is_told(
+    store: Store, make: Make, medley: Medley, aws: StandIn
+) -> None:
+    both = [str(make(1)), str(make(2, name="fraud.tar.gz"))]
+    aws.fail("PutObject", "denied", after=2)  # an artifact, and its alias
+    told = medley("publish", *both, "--no-load", "--json")
+    assert (told.returncode, "fraud" in told.json["error"]) == (1, True)
+    assert [model["name"] for model in told.json["models"]] == ["churn"]
+
+
+def test_what_is_no_address_is_told_in_a_sentence(make: Make, medley: Medley, monkeypatch: pytest.MonkeyPatch) -> None:
+    told = medley("publish", str(make()), "--endpoint-url", "nonsense")
+    assert (told.returncode, told.stdout) == (UNREACHABLE, "")
+    assert "Invalid endpoint: nonsense. Mend --endpoint-url or AWS_ENDPOINT_URL_STS." in told.stderr
+    monkeypatch.setenv("AWS_ENDPOINT_URL_S3", "also nonsense")
+    assert "AWS_ENDPOINT_URL_S3" in medley("models", "--remote").stderr
 
 
 def test_what_was_published_is_on_stdout_though_a_person_watches(store: Store, make: Make, tmp_path: Path) -> None:
