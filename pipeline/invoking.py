@@ -51,6 +51,7 @@ class InvokeFailed(Failed):
     def __init__(self, sentence: str, code: int, reason: str = "", status: int | None = None, said: str = "") -> None:
         super().__init__(sentence, code)
         self.reason, self.status, self.said = reason, status, said
+        self.details = {"reason": reason, **({} if status is None else {"status": status, "said": said})}
 
 
 @dataclass(frozen=True)

@@ -106,6 +106,7 @@ def test_an_error_of_the_container_is_shown_as_it_said_it(pauses: Pauses, said: 
         pauses.client(runtime.url).invoke(MODEL, b"1")
     assert str(told.value) == f"The model answered 400: {shown}"
     assert (told.value.code, told.value.status, told.value.said) == (REFUSED, 400, said)
+    assert told.value.details == {"reason": "ModelError", "status": 400, "said": said}  # of --json
     assert isinstance(told.value, Failed)
 
 
