@@ -24,6 +24,7 @@ if TYPE_CHECKING:
 
 _FIRST_PAUSE, _LONGEST_PAUSE, _GROWTH = 0.2, 3.0, 1.25  # seconds between two looks
 _RECENT = 20  # builds of the project, of which one of this source may be under way
+_BEFORE_PUSH = ("SUBMITTED", "QUEUED", "PROVISIONING", "DOWNLOAD_SOURCE", "INSTALL", "PRE_BUILD", "BUILD")
 _STATUS = {
     "FAILED": "failed",
     "FAULT": "could not be run by CodeBuild",
@@ -163,7 +164,7 @@ def _failure(clients: Clients, found: Any, log: "build_log.Log") -> Failed:
     bad = next((one for one in found.get("phases", []) if one.get("phaseStatus", "SUCCEEDED") != "SUCCEEDED"), None)
     phase = bad["phaseType"] if bad else found.get("currentPhase", "")
     why = next((one["message"] for one in (bad or {}).get("contexts", []) if one.get("message")), "")
-    pushed = "Whether it has pushed the image is not known" if phase == "POST_BUILD" else "Nothing was pushed"
+    pushed = "Nothing was pushed" if phase in _BEFORE_PUSH else "Whether it has pushed the image is not known"
     where = found.get("logs", {})
     sentence = (
         f"The build {_STATUS.get(found['buildStatus'], found['buildStatus'])} in {phase}{f': {why}' if why else '.'}\n"

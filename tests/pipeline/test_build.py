@@ -141,7 +141,9 @@ def test_build_whose_push_fails_says_so_and_logs_out_and_the_next_one_goes_on(ma
 
 def test_build_that_fails_after_its_push_is_found_by_the_next(made: Rig) -> None:
     made.codebuild.breaks["FINALIZING"] = "lost"
-    with pytest.raises(Failed, match="The build failed in FINALIZING: lost"):
+    with pytest.raises(
+        Failed, match="The build failed in FINALIZING: lost\nWhether it has pushed the image is not known"
+    ):
         _build(made)
     _, told = _build(made)
     assert "has been built already" in told.sentences[0]
