@@ -35,6 +35,10 @@ _HASH8 = re.compile("[0-9a-f]{8}")
 _TAKEN = ("PreconditionFailed", "ConditionalRequestConflict", "NoSuchKey")
 
 
+class NoAlias(Failed):
+    """There is an object under the alias's key, and it says nothing."""
+
+
 @dataclass(frozen=True)
 class Stand:
     """The version that an alias stands for, or stood for. Times are ISO 8601, UTC."""
@@ -81,7 +85,8 @@ class Aliases:
             with asking(f"read the alias {name}"):
                 return self._read(name, key)
         except (ValueError, KeyError, TypeError, AttributeError) as error:
-            raise Failed(f"s3://{self.project.bucket}/{key} is no alias of Medley's: delete it, or mend it.") from error
+            where = f"s3://{self.project.bucket}/{key}"
+            raise NoAlias(f"{where} is no alias of Medley's: `medley alias {name} --delete`, or mend it.") from error
 
     def _read(self, name: str, key: str) -> Alias | None:
         try:

@@ -4,7 +4,7 @@ What was made goes to stdout, what is said about it to stderr. Exit codes as in 
 """
 
 from collections.abc import Callable, Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
@@ -81,7 +81,7 @@ def alias(
     as_json: Json = False,
 ) -> None:
     """Which version a name stands for, and stood for before; with a TARGET or --back it is moved."""
-    from pipeline.aliases import Aliases
+    from pipeline.aliases import Aliases, NoAlias
 
     orders = [target is not None, back, delete]  # '' is a target too: that of a script whose variable is empty
     if sum(orders) > 1 or (any(orders) and name is None):
@@ -92,7 +92,8 @@ def alias(
         if name is None:
             _show_all(aliases.all(), as_json)
         elif delete:
-            aliases.known(name)
+            with suppress(NoAlias):  # that one may go
+                aliases.known(name)
             aliases.delete(name)
             _told({"deleted": name}, f"There is no alias {name} any more.", as_json)
         elif back:

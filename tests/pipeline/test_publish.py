@@ -601,6 +601,15 @@ def test_the_empty_variable_of_a_script_is_a_wrong_name_and_not_none(
     assert len(list(store.versions())) == 1
 
 
+def test_what_is_no_alias_can_be_deleted_as_it_says(store: Store, medley: Medley) -> None:
+    key = store.project.alias_key("churn")
+    store.clients.s3.put_object(Bucket=store.project.bucket, Key=key, Body=b"[]")
+    assert "`medley alias churn --delete`" in medley("alias", "churn").stderr
+    assert medley("alias", "churn", "--delete").returncode == 0
+    gone = medley("alias", "churn", "--delete")
+    assert (gone.returncode, "There is no alias churn" in gone.stderr) == (1, True)
+
+
 def test_of_several_that_were_published_before_one_failed_a_program_is_told(
     store: Store, make: Make, medley: Medley, aws: StandIn
 ) -> None:
