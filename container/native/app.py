@@ -21,7 +21,7 @@ from container.log import Log
 from container.native import wire
 from container.native.catalog import Catalog
 from container.native.edge import GONE
-from container.native.errors import NotNow, SlowRequest
+from container.native.errors import ClientLeft, NotNow, SlowRequest
 from container.native.model import Model
 from container.native.numbers import CONTENT_TYPE, Numbers
 from container.native.routes import route
@@ -146,7 +146,7 @@ class App:
         except MedleyError as error:
             outcome = error
         except asyncio.CancelledError:
-            self.numbers.invoked(name, MedleyError.status, time.monotonic() - begin)
+            self.numbers.invoked(name, ClientLeft.status, time.monotonic() - begin)
             raise
         finally:
             call.gone.clear()
@@ -187,7 +187,7 @@ class App:
             if outcome.status >= 500:
                 self.log("WARN", str(outcome), model=name, request_id=request_id, status=outcome.status)
             return refusal(outcome, request_id)
-        return Answer(outcome.status, outcome.body, outcome.content_type or "", dict(outcome.headers))
+        return wire.of_model(outcome)
 
     def _fault(self, error: Exception, request_id: str) -> Answer:
         """Of ours: the caller learns its id, the log the rest."""

@@ -1,8 +1,9 @@
 """Requests to a model that predicts rows together: as many as wait go to its process in one command.
 
-Two lanes: while one command is predicted, the next is being written. Whoever finds a lane free sends what waits; when
-its answer comes, what came meanwhile is sent first, and then each of its callers is answered. A write that wakes
-another process costs more than all else that this front does for a small request.
+A lane for each process of the model, and one more: while one command is predicted, the next is being written. Whoever
+finds a lane free sends what waits; when its answer comes, what came meanwhile is sent first, and then each of its
+callers is answered. A write that wakes another process costs more than all else that this front does for a small
+request.
 """
 
 import asyncio
@@ -11,13 +12,12 @@ from copy import copy
 
 from container.native.errors import NotNow
 from container.native.worker import Worker, responses_in
-from container.native.workers import Workers
+from container.native.workers import Limits, Workers
 from serving import answers
 from serving.answers import Answer
 from serving.errors import MedleyError
 from serving.frames import Request, Response
 
-_LANES = 2
 _MOST_REQUESTS, _MOST_BYTES = 32, 1 << 20  # of one command
 
 Hears = Callable[[Response | MedleyError], object]
@@ -25,10 +25,10 @@ _Waiting = tuple[Request, Hears]
 
 
 class Batches:
-    """queue: how many may wait."""
+    """limits: how many may wait, and for how many processes."""
 
-    def __init__(self, workers: Workers, queue: int) -> None:
-        self._workers, self._queue = workers, queue
+    def __init__(self, workers: Workers, limits: Limits) -> None:
+        self._workers, self._queue, self._processes = workers, limits.queue, limits.processes
         self._waiting: list[_Waiting] = []
         self._lanes: dict[object, int] = {}  # requests under way, by their connection; 0 by a task that waits for one
 
@@ -80,20 +80,24 @@ class Batches:
 
     def _heard(self, worker: Worker, batch: list[_Waiting], answer: Answer | MedleyError) -> None:
         del self._lanes[worker]
-        self._workers.release(worker)
+        responses: list[Response] | MedleyError
         try:
             responses = responses_in(answer, [request for request, _ in batch], worker)
         except MedleyError as error:
-            self._go_on()
-            _refuse(batch, error)
-            return
+            responses = error
+        self._workers.release(worker)  # not before it is known to be of use to the next
         self._go_on()
+        if isinstance(responses, MedleyError):
+            _refuse(batch, responses)
+            return
         for (_, hears), response in zip(batch, responses, strict=True):
             hears(response)
 
     def _go_on(self) -> None:
-        """On the second lane only with as many as the process has before it: it would not get to them any sooner."""
-        if self._waiting and len(self._lanes) < _LANES and len(self._waiting) >= sum(self._lanes.values()):
+        """On the last lane only with as many as a process has before it: it would not get to them any sooner."""
+        lanes, under_way = len(self._lanes), sum(self._lanes.values())
+        is_last = lanes == self._processes
+        if self._waiting and lanes <= self._processes and len(self._waiting) * lanes >= under_way * is_last:
             self._lead()
 
     def _take(self) -> list[_Waiting]:

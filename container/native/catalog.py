@@ -11,7 +11,7 @@ from container.native import link
 from container.native.errors import NotNow
 from container.native.model import Model
 from container.native.workers import Limits
-from serving.errors import BadInput, ModelNotFound
+from serving.errors import BadInput, MedleyError, ModelNotFound
 
 _LONGEST_NAME = 4096  # characters
 
@@ -63,6 +63,11 @@ class Catalog:
             await model.unload()
         finally:
             self._forget(model)
+
+    def end(self, error: Callable[[], MedleyError]) -> None:
+        """Whoever waits for a model gets this."""
+        for model in self.models:
+            model.end(error)
 
     def page(self, limit: int, token: str) -> tuple[list[Model], str]:
         """Models by their names, at most `limit` of them, and what to ask for the next page with: empty at the end."""

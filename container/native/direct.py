@@ -15,6 +15,8 @@ from uvicorn.protocols.http.httptools_impl import STATUS_LINE, RequestResponseCy
 from container.native import wire
 from container.native.edge import GONE, Edge, Patience
 
+_WORTH_A_COPY = 1 << 16  # bytes
+
 
 class AtOnce(Protocol):
     """Asks for one invocation; `answered` is called once, with the answer and the request's id. False, and nothing has
@@ -46,7 +48,7 @@ class Direct(Edge):
         finally:
             self._is_feeding = False
         held, self._held = self._held, None
-        if held:
+        if held and not self.transport.is_closing():
             self._start(*held)
 
     def _start_asgi_task(self, cycle: RequestResponseCycle, app: Any) -> None:
@@ -61,20 +63,31 @@ class Direct(Edge):
         if is_whole and not self.flow.write_paused:
             scope: dict[str, Any] = cycle.scope  # type: ignore[assignment]
             if self.at_once(scope, cycle.body, scope[GONE], partial(self._answer, cycle)):
+                self.flow.resume_reading()  # else nobody would see that the client leaves
                 return
         super()._start_asgi_task(cycle, app)
 
     def _answer(self, cycle: RequestResponseCycle, answer: wire.Answer, request_id: str) -> None:
-        if cycle.disconnected:
+        cycle.body = bytearray()  # the cycle stays until the next request
+        if self.transport.is_closing():
             return
-        lines = [b"%s: %s\r\n" % header for header in wire.headers(answer, request_id)]
+        lines = [b"%s: %s\r\n" % header for header in (*cycle.default_headers, *wire.headers(answer, request_id))]
         if not cycle.keep_alive and not answer.hangs_up:
             lines.append(b"connection: close\r\n")
-        self.transport.write(b"".join((STATUS_LINE[answer.status], *lines, b"\r\n", answer.body)))
+        head = b"".join((STATUS_LINE[answer.status], *lines, b"\r\n"))
+        if len(answer.body) < _WORTH_A_COPY:
+            self.transport.write(head + answer.body)
+        else:
+            self.transport.writelines((head, answer.body))
         cycle.response_started = cycle.response_complete = True
         if answer.hangs_up or not cycle.keep_alive:
             self.transport.close()
         cycle.on_response()
+        cycle.on_response = _nothing  # as uvicorn does: a circle of references
+
+
+def _nothing() -> None:
+    pass
 
 
 def protocol(patience: Patience, at_once: AtOnce) -> type[Direct]:

@@ -40,7 +40,7 @@ class Edge(HttpToolsProtocol):
         super().__init__(*arguments, **more)
         self._timer: asyncio.TimerHandle | None = None
         self._reading: asyncio.TimerHandle | None = None
-        self._gone: list[Callable[[], object]] = []
+        self._gone: list[Callable[[], object]] = []  # of the request that is being answered: there is one at a time
         self._head: int | None = 0  # bytes of headers that are not whole yet
 
     def connection_made(self, transport: asyncio.Transport) -> None:  # type: ignore[override]
@@ -53,9 +53,9 @@ class Edge(HttpToolsProtocol):
         self._stop_timer()
         if self._reading:
             self._reading.cancel()
-        for give_up in self._gone:
-            give_up()
         super().connection_lost(exc)
+        for give_up in list(self._gone):
+            give_up()
 
     def data_received(self, data: bytes) -> None:
         begins = self._head == 0
@@ -64,12 +64,13 @@ class Edge(HttpToolsProtocol):
         super().data_received(data)
         if begins and self._head:  # most come whole, and need no timer
             self._start_timer(self.patience.headers)
+        elif not self._head and self.cycle and self.cycle.response_complete:  # of a body that nobody waits for
+            self._start_timer(self.patience.idle)
         if self._head is not None and self._head > _MOST_HEADER_BYTES:
             self._refuse(431, f"The headers have more than {_MOST_HEADER_BYTES:,} bytes.")
 
     def on_message_begin(self) -> None:
         super().on_message_begin()
-        self._gone = []
         self.scope[GONE] = self._gone  # type: ignore[literal-required]
 
     def on_headers_complete(self) -> None:

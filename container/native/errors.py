@@ -33,6 +33,12 @@ class LargeHeaders(MedleyError):
     status = 431
 
 
+class ClientLeft(MedleyError):
+    """Nobody waits for the answer: a status for what is counted, of nginx's making."""
+
+    status = 499
+
+
 class NotNow(Unavailable):
     """Trying again after `retry_after` seconds is right."""
 

@@ -17,7 +17,7 @@ from collections.abc import Callable
 from typing import NoReturn, Protocol
 
 from container.native.batches import Batches, Hears
-from container.native.errors import AlreadyLoaded, NotNow, refused
+from container.native.errors import AlreadyLoaded, ClientLeft, NotNow, refused
 from container.native.worker import Worker, responses_in
 from container.native.workers import Limits, Workers
 from serving import answers
@@ -70,7 +70,7 @@ class Model:
         self.loaded_at = 0.0
         self._zygote = zygote
         self._workers = Workers(limits, answers.load_command(name, url), self._connect)
-        self._batches = Batches(self._workers, limits.queue)
+        self._batches = Batches(self._workers, limits)
         self._closed = asyncio.Event()
         self._loading: asyncio.Task[answers.Answer] | None = None
         self._reason, self._again_at = "", 0.0  # of the monotonic clock
@@ -78,7 +78,7 @@ class Model:
     @property
     def waiting(self) -> int:
         """Requests in the queue."""
-        return self._workers.waiting + self._batches.waiting
+        return self._batches.waiting or self._workers.waiting  # a batch's turn is none of its own
 
     @property
     def connections(self) -> int:
@@ -107,15 +107,14 @@ class Model:
     def ask(self, request: Request, hears: Hears, gone: list[Callable[[], object]]) -> bool:
         """`hears` is called once, with the process's response or with what kept it from one. False, and nothing has
         happened, where the request must wait for a connection of its own. Raises NotNow. gone: gets what to call when
-        the client has left: nobody waits for the answer then, and an unload need not either."""
+        the client has left before `hears` is called: nobody waits for the answer, and an unload need not either."""
         self.may("invoke")
         if self.stackable:  # quick, and in company
             self._batches.ask(request, hears)
             return True
         worker = self._workers.at_once()
         if worker:
-            self._send(worker, request, hears)
-            gone.append(worker.abort)
+            self._send(worker, request, hears, gone)
         return worker is not None
 
     async def invoke(self, request: Request) -> Response:
@@ -124,33 +123,33 @@ class Model:
         gone: list[Callable[[], object]] = []
 
         def hears(said: Response | MedleyError) -> None:
+            gone.clear()  # the connection may be another's from now on
             if not outcome.done():
                 outcome.set_result(said)
 
         if not self.ask(request, hears, gone):
-            worker = await self._workers.turn()
-            self._send(worker, request, hears)
-            gone.append(worker.abort)
+            self._send(await self._workers.turn(), request, hears, gone)
         try:
             said = await outcome
         except asyncio.CancelledError:
-            for give_up in gone:
+            for give_up in gone.copy():
                 give_up()
             raise
         if isinstance(said, MedleyError):
             raise said
         return said
 
-    def _send(self, worker: Worker, request: Request, hears: Hears) -> None:
+    def _send(self, worker: Worker, request: Request, hears: Hears, gone: list[Callable[[], object]]) -> None:
         def answered(answer: answers.Answer | MedleyError) -> None:
-            self._workers.release(worker)
+            outcome: Response | MedleyError
             try:
-                response = responses_in(answer, [request], worker)[0]
+                outcome = responses_in(answer, [request], worker)[0]
             except MedleyError as error:
-                hears(error)
-            else:
-                hears(response)
+                outcome = error
+            self._workers.release(worker)  # not before it is known to be of use to the next
+            hears(outcome)
 
+        gone.append(lambda: worker.give_up(ClientLeft("The client has left.")))
         worker.send(answers.predict_command([request]), answered)
 
     async def unload(self) -> None:
@@ -163,6 +162,11 @@ class Model:
         else:
             await self._workers.rest()
         await self._close()
+
+    def end(self, error: Callable[[], MedleyError]) -> None:
+        """The container ends: whoever waits for an answer gets this one."""
+        self._refuse_waiting(error)
+        self._workers.give_up(error)
 
     # What the zygote says.
 
@@ -207,9 +211,9 @@ class Model:
         await self._close()
         raise error
 
-    def _refuse_waiting(self) -> None:
+    def _refuse_waiting(self, error: Callable[[], MedleyError] | None = None) -> None:
         for queue in (self._workers, self._batches):
-            queue.refuse_waiting(lambda: self._why_not("invoke"))
+            queue.refuse_waiting(error or (lambda: self._why_not("invoke")))
 
     def _why_not(self, event: str) -> MedleyError:
         if self.state == "broken" and event == "invoke":

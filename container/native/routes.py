@@ -12,17 +12,21 @@ _PLAIN = {
     b"/invocations": {"POST": "invoke"},
     b"/metrics": {"GET": "metrics"},
 }
+_LONGEST_KEPT = 256  # bytes of a path: 4,096 of them must not be a burden
 _OF_A_MODEL = {"": {"GET": "describe", "DELETE": "unload"}, "invoke": {"POST": "invoke"}}
 
 
-@lru_cache(4096)
 def route(method: str, path: bytes) -> tuple[str, str]:
     """The verb and the model's name. Raises NoSuchCall and MethodNotAllowed."""
+    return _kept(method, path) if len(path) <= _LONGEST_KEPT else _route(method, path)
+
+
+def _route(method: str, path: bytes) -> tuple[str, str]:
     name = ONE_MODEL
     methods = _PLAIN.get(path)
     if methods is None:
         _, *words = path.decode("latin-1").split("/")
-        if words[0] != "models" or not 2 <= len(words) <= 3 or not words[1]:
+        if words[:1] != ["models"] or not 2 <= len(words) <= 3 or not words[1]:
             raise NoSuchCall("There is no such path here.")
         name = unquote(words[1])
         methods = _OF_A_MODEL.get("".join(words[2:]))
@@ -31,3 +35,6 @@ def route(method: str, path: bytes) -> tuple[str, str]:
     if method not in methods:
         raise MethodNotAllowed(f"Here only {' and '.join(methods)} can be asked.")
     return methods[method], name
+
+
+_kept = lru_cache(4096)(_route)

@@ -2,7 +2,7 @@
 
 at once            /ping says 503 and why
 zygote ready       /ping is good
-SIGTERM, SIGINT    no new connections; requests under way end: 0
+SIGTERM, SIGINT    no new connections; requests under way end, or are told in the end that the container does: 0
 the zygote ends    at once: 1
 """
 
@@ -22,6 +22,7 @@ from container.native.app import App
 from container.native.catalog import Catalog
 from container.native.direct import protocol
 from container.native.edge import Patience
+from container.native.errors import NotNow
 from container.native.numbers import Numbers
 from container.native.routes import ONE_MODEL
 from container.native.workers import Limits
@@ -31,6 +32,7 @@ from serving.errors import MedleyError
 
 _GRACE = 7.0  # seconds for requests under way; all must be gone within 10
 _LAST_WORDS = 0.5  # seconds
+_ENDS = "The container is ending."
 _READING = 60.0  # seconds for a client to go on reading its answer
 
 
@@ -57,24 +59,25 @@ class Server:
     async def _serve(self, listener: socket.socket, asked_to_stop: Sequence[int]) -> int:
         settings = self._settings
         loop = asyncio.get_running_loop()
-        limits = Limits(settings.queue, settings.connections, settings.predict_timeout)
+        limits = Limits(settings.queue, settings.connections, settings.predict_timeout, settings.processes)
         numbers = Numbers(lambda: catalog.models)
         catalog = Catalog(self._link, limits, self._zygote_ended, lambda model: numbers.forget(model.name))
         app = App(catalog, numbers, self._log, lambda: self._why_not, settings.body_limit, settings.body_timeout)
         patience = Patience(settings.header_timeout, settings.idle_timeout, _READING, settings.max_connections)
         self._server = _Server(_config(app, patience))
         for number in (signal.SIGTERM, signal.SIGINT):
-            loop.add_signal_handler(number, self._stop)
+            loop.add_signal_handler(number, self._stop, catalog)
         if asked_to_stop:
-            self._stop()
+            self._stop(catalog)
         loop.add_reader(self._ready, self._hear_ready, catalog)
         await self._server.serve([listener])
         return self._status
 
-    def _stop(self) -> None:
+    def _stop(self, catalog: Catalog) -> None:
         if not self._server.should_exit:
             self._log("INFO", ENDING, event="ending")
-        self._why_not = "The container is ending."
+            asyncio.get_running_loop().call_later(_GRACE - _LAST_WORDS, catalog.end, lambda: NotNow(_ENDS))
+        self._why_not = _ENDS
         self._server.should_exit = True
 
     def _zygote_ended(self) -> None:

@@ -7,11 +7,15 @@ from dataclasses import dataclass, field, replace
 
 from container.native.errors import NotNow, SlowRequest
 from serving.errors import MedleyError, TooLarge
+from serving.frames import Response
 
 _JSON = "application/json"
 _NAME = re.compile(r"[!#$%&'*+.^_`|~0-9A-Za-z-]+")  # RFC 9110, 5.1
 _NO_TEXT = re.compile(r"[\x00-\x1f\x7f]")
-_OURS = ("connection", "content-length", "content-type", "transfer-encoding", "x-request-id")
+_OURS = ("connection", "content-length", "content-type", "date", "transfer-encoding", "x-request-id")
+_HOP_BY_HOP = ("keep-alive", "proxy-connection", "te", "trailer", "upgrade")
+_NOT_ITS_OWN = frozenset((*_OURS, *_HOP_BY_HOP))
+_BARE = (204, 205, 304)  # a client takes a body of theirs for the next answer
 
 
 @dataclass(frozen=True)
@@ -21,6 +25,11 @@ class Answer:
     content_type: str = _JSON
     headers: dict[str, str] = field(default_factory=dict)
     hangs_up: bool = False
+
+
+def of_model(response: Response) -> Answer:
+    body = b"" if response.status in _BARE else response.body
+    return Answer(response.status, body, response.content_type or "", dict(response.headers))
 
 
 def as_json(status: int, content: object, headers: dict[str, str] | None = None) -> Answer:
@@ -37,7 +46,8 @@ def refusal(error: MedleyError, request_id: str) -> Answer:
 def headers(answer: Answer, request_id: str) -> Iterator[tuple[bytes, bytes]]:
     """Names in lower case. What a model's process says may be anything: a name that is none is left out, and one by
     which the answer is framed."""
-    yield b"content-length", b"%d" % len(answer.body)
+    if answer.status != 204:  # RFC 9110, 8.6
+        yield b"content-length", b"%d" % len(answer.body)
     yield b"x-request-id", _value(request_id)
     if answer.content_type:
         yield b"content-type", _value(answer.content_type)
@@ -45,7 +55,7 @@ def headers(answer: Answer, request_id: str) -> Iterator[tuple[bytes, bytes]]:
         yield b"connection", b"close"
     for name, value in answer.headers.items():
         lower = name.lower()
-        if lower not in _OURS and _NAME.fullmatch(lower):
+        if lower not in _NOT_ITS_OWN and _NAME.fullmatch(lower):
             yield lower.encode(), _value(value)
 
 

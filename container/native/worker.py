@@ -62,6 +62,13 @@ class Worker(asyncio.Protocol):
             raise answer
         return answer
 
+    def give_up(self, error: MedleyError) -> None:
+        """Whoever asks is told so at once. The connection is of no more use."""
+        hears, self._hears = self._hears, None
+        self.abort()
+        if hears:
+            hears(error)
+
     def abort(self) -> None:
         if self._transport:
             self._transport.abort()
@@ -106,4 +113,7 @@ def responses_in(answer: Answer | MedleyError, requests: Sequence[Request], work
     if [response.id for response in answer.responses] != [request.id for request in requests]:
         worker.abort()  # they are of others, that a fork of the process has answered
         raise ModelDied("The model's process did not answer the request that it was asked.")
+    if not all(200 <= response.status <= 599 for response in answer.responses):
+        worker.abort()  # no handler's: a user's code has got hold of the socket
+        raise ModelDied("The model's process answered with a status that is none.")
     return answer.responses

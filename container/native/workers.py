@@ -18,11 +18,13 @@ from serving.errors import MedleyError, ModelDied, OutOfMemory
 
 @dataclass(frozen=True)
 class Limits:
-    """queue: requests that wait. connections: to the processes. wait: seconds that a request may wait."""
+    """queue: requests that wait. connections: to the processes. wait: seconds that a request may wait. processes: that
+    a model has, at most."""
 
     queue: int
     connections: int
     wait: float
+    processes: int = 1
 
 
 class Workers:
@@ -117,6 +119,11 @@ class Workers:
         """Whatever is under way ends with ModelDied."""
         for worker in list(self._all):
             worker.abort()
+
+    def give_up(self, error: Callable[[], MedleyError]) -> None:
+        """Whatever is under way ends with this."""
+        for worker in list(self._all):
+            worker.give_up(error())
 
     def close(self) -> None:
         self._open = False

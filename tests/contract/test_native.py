@@ -302,6 +302,15 @@ def test_one_connection_too_many_is_503() -> None:
             assert status_line(read_to_end(last)) == b"HTTP/1.1 503 Service Unavailable"
 
 
+def test_connection_whose_body_nobody_waits_for_is_closed_when_no_more_comes(strict: Container) -> None:
+    head = b"POST /nowhere HTTP/1.1\r\nHost: x\r\nContent-Length: 10\r\n\r\n"
+    for rest in (b"x", b"x" * 10):
+        with raw(strict, head) as idle:
+            assert idle.recv(1 << 16).startswith(b"HTTP/1.1 404")
+            idle.sendall(rest)
+            assert read_to_end(idle) == b""
+
+
 # The process.
 
 
@@ -369,6 +378,23 @@ def test_sigterm_lets_the_call_in_flight_end(tmp_path: Path) -> None:
         until(lambda: _refuses(container), "the end of new connections")
         gate.open()
         assert call.answer.body == b"whole"
+        assert container.process.wait(PATIENCE) == 0
+        assert gone(pid)
+
+
+def test_call_that_does_not_end_after_sigterm_is_told_that_the_container_does(tmp_path: Path) -> None:
+    with running() as container, Bell(tmp_path) as bell:
+        container.put("endless", code(f"{bell.ring}\nsignal.pause()"))
+        assert container.load("endless").status == 200
+        calls = [Calling(container, "endless")]
+        pid = bell.wait()
+        calls.append(Calling(container, "endless"))
+        waiting = b'medley_waiting_requests{model="endless"} 1.0'
+        until(lambda: waiting in container.call("GET", "/metrics").body, "one in the queue")
+        container.process.terminate()
+        answers = [call.answer for call in calls]
+        assert [answer.status for answer in answers] == [503, 503]
+        assert {answer.json["message"] for answer in answers} == {"The container is ending."}
         assert container.process.wait(PATIENCE) == 0
         assert gone(pid)
 

@@ -35,11 +35,12 @@ class Process:
         await asyncio.sleep(0)
 
 
-def run(test: Callable[[Batches, Process, Workers], Awaitable[None]], queue: int = 100) -> None:
+def run(test: Callable[[Batches, Process, Workers], Awaitable[None]], queue: int = 100, processes: int = 1) -> None:
     async def main() -> None:
         process = Process()
-        workers = Workers(Limits(queue, 2, 10.0), b"", process.connect)
-        for _ in range(2):
+        limits = Limits(queue, processes + 1, 10.0, processes)
+        workers = Workers(limits, b"", process.connect)
+        for _ in range(limits.connections):
             worker = await workers._take(process.connect)
             loading = asyncio.ensure_future(worker.ask(b""))
             await asyncio.sleep(0)
@@ -47,7 +48,7 @@ def run(test: Callable[[Batches, Process, Workers], Awaitable[None]], queue: int
             await loading
             workers.release(worker)
         try:
-            await asyncio.wait_for(test(Batches(workers, queue), process, workers), 20)
+            await asyncio.wait_for(test(Batches(workers, limits), process, workers), 20)
         finally:
             workers.close()
             for connection in process.connections:
@@ -66,6 +67,11 @@ def ask(batches: Batches, *bodies: bytes) -> Heard:
 
 async def until(heard: Heard, count: int) -> None:
     while len(heard) < count:
+        await asyncio.sleep(0)
+
+
+async def until_idle(workers: Workers, count: int) -> None:
+    while len(workers._idle) < count:
         await asyncio.sleep(0)
 
 
@@ -95,6 +101,37 @@ def test_second_command_has_as_many_requests_as_the_first_and_the_rest_waits() -
         assert bodies(heard + later) == [b"1", b"2", b"3", b"4", b"6"]
 
     run(test)
+
+
+def test_every_process_of_a_model_has_a_command_before_one_has_two() -> None:
+    async def test(batches: Batches, process: Process, workers: Workers) -> None:
+        heard = ask(batches, b"1")
+        *_, first = process.connections
+        await process.read(first)
+        heard += ask(batches, b"2", b"3", b"4")  # to two others, and the last waits
+        await process.answer(first, [Request("1", {}, None, b"1")])
+        assert [request.body for request in await process.read(first)] == [b"4"]
+        await process.read(process.connections[1])
+        await process.read(process.connections[0])
+        assert batches.waiting == 0
+
+    run(test, processes=2)
+
+
+def test_other_process_is_not_kept_idle_by_a_large_command() -> None:
+    async def test(batches: Batches, process: Process, workers: Workers) -> None:
+        ask(batches, b"1", b"2", b"3", b"4", b"5", b"6")
+        third, second, first = process.connections
+        for each in process.connections:
+            await process.read(each)
+        for each, body in ((third, b"3"), (second, b"2"), (first, b"1")):
+            await process.answer(each, [Request(body.decode(), {}, None, body)])
+        assert [request.body for request in await process.read(third)] == [b"4", b"5", b"6"]
+        await until_idle(workers, 2)
+        ask(batches, b"7")
+        assert batches.waiting == 0
+
+    run(test, processes=2)
 
 
 @pytest.mark.parametrize("ends", ["it refuses", "it leaves", "it answers another"])
