@@ -336,11 +336,8 @@ def test_metrics_count_what_models_do_and_forget_them_with_the_model(container: 
     assert "never-there" not in container.call("GET", "/metrics").body.decode()
 
 
-def test_ping_says_why_it_is_bad_until_the_frameworks_are_there() -> None:
-    with running() as container:
-        container.process.terminate()
-        container.process.wait(PATIENCE)
-    fresh = Container(container.root.parent)
+def test_ping_says_why_it_is_bad_until_the_frameworks_are_there(tmp_path: Path) -> None:
+    fresh = Container(tmp_path)
     with fresh.started():
         answers: list[Answer] = []
 
