@@ -226,6 +226,7 @@ def test_doors_that_the_buildspec_uses_are_those_of_the_makefile() -> None:
     words = [
         "make",
         "--dry-run",
+        "--no-print-directory",  # which a make that is run by a make says
         "image",
         "test-image",
         "ENGINE=docker",
