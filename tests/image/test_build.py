@@ -115,9 +115,15 @@ def test_engine_of_this_machine_builds_the_same_and_pushes(real: Real) -> None:
 
 def test_images_deleted_in_ecr_are_gone_from_the_registry(real: Real) -> None:
     """The stand-in's own: what `medley destroy` deletes does not come back."""
-    assert newest(real.clients, real.project) is not None
-    real.clients.ecr.delete_repository(repositoryName=real.project.repository, force=True)
-    assert list(real.registry.images(real.project.repository)) == []
+    project = replace(real.project, name="gone")
+    by_hand(real.clients, project)
+    name = f"{real.registry.host}/{project.repository}:latest-of-all"
+    registry.login(real.registry.host)
+    _docker("tag", engine.IMAGE, name)
+    _docker("push", name)
+    assert newest(real.clients, project) is not None
+    real.clients.ecr.delete_repository(repositoryName=project.repository, force=True)
+    assert list(real.registry.images(project.repository)) == []
 
 
 def test_registry_wants_a_login(real: Real) -> None:
