@@ -116,7 +116,7 @@ def test_engine_of_this_machine_builds_the_same_and_pushes(real: Real) -> None:
 def test_images_deleted_in_ecr_are_gone_from_the_registry(real: Real) -> None:
     """The stand-in's own: what `medley destroy` deletes does not come back."""
     project = replace(real.project, name="gone")
-    by_hand(real.clients, project)
+    real.clients.ecr.create_repository(repositoryName=project.repository)
     name = f"{real.registry.host}/{project.repository}:latest-of-all"
     registry.login(real.registry.host)
     _docker("tag", engine.IMAGE, name)
