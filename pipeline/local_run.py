@@ -87,7 +87,7 @@ class Run:
         """Interrupted, it ends its jobs, whose threads are waited for."""
         try:
             yield
-        except BaseException:
+        except BaseException:  # Ctrl-C and SIGTERM too: no job is left running
             self._world.jobs.end()
             raise
 
