@@ -14,7 +14,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
-from container.confine import call_it, confine, die_with_parent
+from container.confine import call_it, confine, die_with_parent, restrict
 from container.memory import anonymous_bytes
 from serving.board import IDLE, SLOTS, Board
 from serving.errors import MedleyError
@@ -107,9 +107,12 @@ class Child:
             os.close(self.output)
 
 
-def fork(life: Callable[[socket.socket, Board], None]) -> Child:
-    """A new process that waits to be told whose it is (`Child.become`), is confined then, lives `life` and ends. Raises
-    OSError when there can be no more."""
+Prepare = Callable[[socket.socket, Board], Callable[[], None]]  # gives what a process lives, once it is confined
+
+
+def fork(prepare: Prepare) -> Child:
+    """A new process that prepares, waits to be told whose it is (`Child.become`), is confined then, lives and ends.
+    Raises OSError when there can be no more."""
     ours, theirs = socket.socketpair(socket.AF_UNIX, socket.SOCK_SEQPACKET)
     board = Board()
     output, printed = os.pipe()
@@ -123,7 +126,7 @@ def fork(life: Callable[[socket.socket, Board], None]) -> Child:
         os.close(printed)
         raise
     if pid == 0:
-        _live(theirs, board, printed, life, parent)
+        _live(theirs, board, printed, prepare, parent)
     theirs.close()
     os.close(printed)
     os.set_blocking(output, False)
@@ -143,21 +146,21 @@ def parent_of(pid: int) -> int:
         return 0
 
 
-def _live(
-    control: socket.socket, board: Board, printed: int, life: Callable[[socket.socket, Board], None], parent: int
-) -> None:
+def _live(control: socket.socket, board: Board, printed: int, prepare: Prepare, parent: int) -> None:
     """The child's whole life."""
     status = 1
     try:
         _keep_only(control.fileno(), board.fd, printed)
         die_with_parent()
+        restrict()
         call_it(SPARE)
+        live = prepare(control, board)
         if message := control.recv(MESSAGE):  # none: the zygote is gone
             whose = json.loads(message)
             call_it(MODEL)
             has_own_uid = confine(whose["number"], whose["must_read"], parent)
             control.send(json.dumps({"say": "confined", "own_uid": has_own_uid}).encode())
-            life(control, board)
+            live()
         status = 0
     except BaseException:  # noqa: BLE001  nothing of the zygote may run in the child
         os.write(2, traceback.format_exc().encode())

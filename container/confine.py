@@ -1,9 +1,12 @@
 """What a model process may do, set between its fork and the first line of a user's code (L9).
 
-    own uid and gid      where it can still read the artifact and the interpreter; else the uid stays
-    no capabilities      either way, and no way to gain any: no_new_privs, an empty bounding set
-    limits               no core files, a share of the descriptors
-    oom_score_adj        above the zygote's and the front's: the kernel takes a model first
+    restrict             before it waits for its model, as it needs none:
+      limits             no core files, a share of the descriptors
+      oom_score_adj      above the zygote's and the front's: the kernel takes a model first
+      no_new_privs       and an empty bounding set: no way to gain capabilities
+    confine              when it is told which model it is for:
+      own uid and gid    where it can still read the artifact and the interpreter; else the uid stays
+      no capabilities    either way
 
 A process that drops its uid loses the parent-death signal (prctl(2)), so that is set last.
 """
@@ -12,6 +15,7 @@ import ctypes
 import os
 import resource
 import signal
+import stat
 from collections.abc import Iterable
 from pathlib import Path
 
@@ -27,11 +31,8 @@ _FIRST_UID, _UIDS = 20_000, 10_000
 _libc = ctypes.CDLL(None, use_errno=True)
 
 
-def confine(number: int, must_read: Iterable[str], parent: int) -> bool:
-    """Confines this process for good. True when it has a uid of its own.
-
-    number: which model process this is, for the uid. must_read: paths without which it could not work.
-    """
+def restrict() -> None:
+    """For good: what holds for every model process. It can still take another uid."""
     os.setsid()  # whatever it starts is known by its session (orphans.py)
     signal.set_wakeup_fd(-1)
     for name in (signal.SIGTERM, signal.SIGINT, signal.SIGCHLD):
@@ -41,9 +42,16 @@ def confine(number: int, must_read: Iterable[str], parent: int) -> bool:
     resource.setrlimit(resource.RLIMIT_NOFILE, (descriptors, descriptors))
     _raise_oom_score()
     _empty_bounding_set()  # another uid than root's may not
+    _prctl(_PR_SET_NO_NEW_PRIVS, 1)
+
+
+def confine(number: int, must_read: Iterable[str], parent: int) -> bool:
+    """Confines this process, which is restricted, for good. True when it has a uid of its own.
+
+    number: which model process this is, for the uid. must_read: paths without which it could not work.
+    """
     dropped = os.geteuid() == 0 and _drop_uid(_FIRST_UID + number % _UIDS, must_read)
     _drop_capabilities()
-    _prctl(_PR_SET_NO_NEW_PRIVS, 1)
     _prctl(_PR_SET_DUMPABLE, 1)  # its own /proc/self stays its own; nobody else has its uid
     _prctl(_PR_SET_PDEATHSIG, signal.SIGKILL)
     if os.getppid() != parent:  # it died before the signal was asked for
@@ -85,7 +93,7 @@ def _drop_uid(uid: int, must_read: Iterable[str]) -> bool:
         os.setgroups([])
         os.setegid(uid)
         os.seteuid(uid)
-        readable = all(_can_read(Path(path)) for path in must_read)
+        readable = all(_can_read(path) for path in must_read)
     except PermissionError:  # root without the capabilities: as in a container that has dropped them all
         readable = False
     os.seteuid(0)
@@ -96,15 +104,19 @@ def _drop_uid(uid: int, must_read: Iterable[str]) -> bool:
     return readable
 
 
-def _can_read(path: Path) -> bool:
+def _can_read(path: str) -> bool:
     """By opening: access(2) would ask for the real uid, which is still root's."""
     try:
-        os.close(os.open(path, os.O_RDONLY))
-        if path.is_dir():
-            os.listdir(path)
-            os.stat(path / ".")
+        descriptor = os.open(path, os.O_RDONLY)
     except OSError:
         return False
+    try:
+        if stat.S_ISDIR(os.fstat(descriptor).st_mode):
+            os.stat(".", dir_fd=descriptor)  # what is in it must be found, too
+    except OSError:
+        return False
+    finally:
+        os.close(descriptor)
     return True
 
 

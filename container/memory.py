@@ -71,7 +71,8 @@ def anonymous_bytes(pid: int) -> int:
     """What a process has in memory that is no file's (proc(5): statm), shared with its parent or not; 0 where it is
     gone. Ten times quicker than what comes free with its end, and enough to see that this must be measured again."""
     try:
-        _, resident, shared, *_ = Path(f"/proc/{pid}/statm").read_text().split()
+        with open(f"/proc/{pid}/statm") as statm:  # a Path would intern each pid, and Python's table of such words grow
+            _, resident, shared, *_ = statm.read().split()
     except OSError:
         return 0
     return (int(resident) - int(shared)) * os.sysconf("SC_PAGESIZE")

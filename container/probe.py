@@ -9,7 +9,7 @@ import os
 import select
 import socket
 import time
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
 
@@ -26,7 +26,7 @@ from serving.answers import Answer, AnswerParser, predict_command
 from serving.board import Board
 from serving.errors import LoadTimeout, MedleyError, ModelDied, PredictionFailed, PredictionTimeout
 from serving.frames import Request, Response
-from serving.process import ModelProcess, Process
+from serving.process import Process, prepared
 
 _MOST_WARNINGS = 50
 _DYING = 5.0  # seconds
@@ -49,12 +49,12 @@ class Model:
     def __init__(self, folder: Path, settings: Settings) -> None:
         modules = usercode.ours()
 
-        def live(control: socket.socket, board: Board) -> None:
-            ModelProcess(control, board, Process(options_of(settings), SOURCE_ROOT, modules)).run()
+        def prepare(control: socket.socket, board: Board) -> Callable[[], None]:
+            return prepared(control, board, Process(options_of(settings), SOURCE_ROOT, modules)).run
 
         self.heard = _Heard()
         self._printed = Printed(self.heard, "model")
-        self._child = processes.fork(live)
+        self._child = processes.fork(prepare)
         self._child.become(0, (str(folder), *family.INTERPRETER))
         self._settings, self._folder = settings, folder
         self._connection: tuple[int, socket.socket] | None = None  # its slot of the board, and our end

@@ -1,8 +1,8 @@
 """The next model's process, forked before it is needed: a fork takes longer than loading a small model does.
 
-It has closed what it inherited and waits to be told which model it is for; only then it is confined (confine.py), and
-only after that comes a line of a user's code. There is at most one. It is forked when a load has ended, so that no load
-waits for it; a load that finds none forks its own.
+It has closed what it inherited, has prepared what needs no model, and waits to be told which one it is for; only then
+it is confined (confine.py), and only after that comes a line of a user's code. There is at most one. It is forked when
+a load has ended, so that no load waits for it; a load that finds none forks its own.
 """
 
 from __future__ import annotations
@@ -16,7 +16,7 @@ from container.child import Child
 if TYPE_CHECKING:
     from container.zygote import Zygote
 
-_AFTER = 0.001  # seconds: answers go first
+_AFTER = 0.005  # seconds: the load is answered first, and mostly the first request
 
 
 class Spare:
@@ -33,7 +33,7 @@ class Spare:
         """A process that waits for its model. Raises OSError where there can be no more."""
         child, self._child = self._child, None
         if child is None:
-            return processes.fork(self._zygote.live)
+            return processes.fork(self._zygote.prepare)
         self._zygote.loop.forget(child.pidfd)
         return child
 
@@ -46,7 +46,7 @@ class Spare:
         self._is_due = False
         if self._child is None:
             try:
-                child = self._child = processes.fork(self._zygote.live)
+                child = self._child = processes.fork(self._zygote.prepare)
             except OSError:
                 return  # the next load will say so, if it is so still
             self._zygote.loop.watch(child.pidfd, lambda _events: self._bury(child))

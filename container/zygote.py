@@ -39,7 +39,7 @@ from serving import frameworks, usercode
 from serving.board import Board
 from serving.errors import MedleyError
 from serving.handler import Options
-from serving.process import ModelProcess, Process
+from serving.process import Process, prepared
 
 SOURCE_ROOT = Path(__file__).resolve().parent.parent
 _TICK = 0.25  # seconds between looks at the boards
@@ -77,11 +77,9 @@ class Zygote:
             self.metrics.flush({hosted.name: hosted.children for hosted in self.models})
             self.loop.after(EVERY, self.write_metrics)
 
-    def live(self, control: socket.socket, board: Board) -> None:
-        """A model process's life, in the child."""
-        settings = self.settings
-        options = options_of(settings)
-        ModelProcess(control, board, Process(options, SOURCE_ROOT, self.modules)).run()
+    def prepare(self, control: socket.socket, board: Board) -> Callable[[], None]:
+        """child.Prepare, of a model process."""
+        return prepared(control, board, Process(options_of(self.settings), SOURCE_ROOT, self.modules)).run
 
     def sweep(self) -> None:
         """Ends what a process that is gone has left behind."""
@@ -172,6 +170,7 @@ def preload(log: Log) -> None:
             continue
         for module in framework.PRELOAD:
             importlib.import_module(module)
+        frameworks.version(framework)  # looked up once, for every load
     for module in ("sagemaker_inference.transformer", "sagemaker_inference.decoder", "sagemaker_inference.encoder"):
         importlib.import_module(module)
     threads = len(os.listdir("/proc/self/task"))

@@ -74,14 +74,13 @@ def main(words: dict[str, Any]) -> None:
         from serving import usercode
         from serving.board import Board
         from serving.handler import Options
-        from serving.process import ModelProcess, Process
+        from serving.process import Process, prepared
     except Exception as error:  # noqa: BLE001  packages of the artifact raise what they like
         traceback.print_exception(error)
         control.send(json.dumps({"say": "failed", "status": 400, "message": _unfit(error)}).encode())
         os._exit(1)
     process = Process(Options(**words["options"]), Path(root), usercode.ours())
-    model = ModelProcess(control, Board(words["board"]), process)
-    model.run(words["order"])
+    prepared(control, Board(words["board"]), process).run(words["order"])
     os._exit(0)
 
 

@@ -1,5 +1,6 @@
 """The model process: one forked child that holds one model, from its load to its end.
 
+    prepared   before there is a model: what any model will need
     control    a SEQPACKET socket from the zygote; its end is ours. In: load, serve (with a connection), fork, measure.
                Out: ready, failed, measured, forked, named.
     frames     PREDICT commands on each connection; LOAD is the zygote's to read and to answer
@@ -25,6 +26,7 @@ from serving import batcher, detection, fresh, handler, manifest, output, userco
 from serving.board import IDLE, PREDICTING, READING, WAITING, WRITING, Board
 from serving.errors import MedleyError, PredictionFailed
 from serving.frames import Load, Reader, Request, Response, answer_parts, read_command
+from serving.frameworks.versions import Watch
 from serving.names import may_be_named
 
 MESSAGE = 1 << 16  # bytes; no control message is longer
@@ -62,7 +64,6 @@ class ModelProcess:
 
     def run(self, order: dict[str, Any] | None = None) -> None:
         """order: the load that this process was started anew for."""
-        output.capture()
         if order is not None:
             self._load(**order, is_fresh=True)
         while True:
@@ -112,7 +113,7 @@ class ModelProcess:
                 order = {"name": name, "path": str(folder), "memory": memory}
                 fresh.start(folder, self._control.fileno(), self._board.fd, inherited, order)
             os.chdir(folder)
-            usercode.make_room(folder, options.submit_directory, inherited.source_root, inherited.modules)
+            usercode.put_first(folder, options.submit_directory, inherited.source_root)
             _limit_memory(memory)
             self._handler = handler.Handler(name, folder, options)
             self._end_copy()
@@ -252,6 +253,26 @@ class ModelProcess:
         connection.socket.close()
         connection.reader = Reader(None)
         self._board.mark(connection.slot, IDLE)
+
+
+def prepared(control: socket.socket, board: Board, inherited: Process) -> ModelProcess:
+    """A model process that waits for its model: our modules are hidden, and what is printed goes to the log. Not in the
+    zygote, but in a process that was forked from it."""
+    usercode.hide(inherited.modules)
+    output.capture()
+    _rehearse(inherited.options)
+    return ModelProcess(control, board, inherited)
+
+
+def _rehearse(options: handler.Options) -> None:
+    """Loads what is no model. Every page that a process is the first to write to is copied from the zygote's, reference
+    counts too, and that takes a fifth of a load: here nobody waits for it yet."""
+    try:
+        handler.Handler("", Path(os.devnull), options)
+    except (MedleyError, OSError):
+        pass
+    with Watch(options.version_skew):
+        pass
 
 
 def refuse(request: Request, error: Exception, step: str) -> Response:

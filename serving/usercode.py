@@ -26,12 +26,16 @@ def ours() -> tuple[str, ...]:
     return tuple(name for name in sys.modules if name.partition(".")[0] in _OURS)
 
 
-def make_room(folder: Path, submit_directory: str | None, source_root: Path, modules: tuple[str, ...]) -> None:
-    """Puts the artifact's code first on sys.path and takes `modules`, ours, out of sys.modules. Once, after the fork.
+def hide(modules: tuple[str, ...]) -> None:
+    """Takes `modules`, ours, out of sys.modules. Once, after the fork.
 
     What of ours is needed afterwards must have been imported: it stays alive by its references alone.
     """
     _kept.extend(sys.modules.pop(name) for name in modules)
+
+
+def put_first(folder: Path, submit_directory: str | None, source_root: Path) -> None:
+    """The artifact's code on sys.path, where ours is no more."""
     hidden = {"", str(source_root)}
     sys.path[:] = [*search_path(folder, submit_directory), *(path for path in sys.path if path not in hidden)]
 

@@ -9,6 +9,7 @@ the others still serve.
 Others may add theirs, by an entry point of the group `medley.frameworks` that names such a module.
 """
 
+import functools
 import importlib.metadata
 import importlib.util
 import sys
@@ -138,10 +139,15 @@ def version(framework: Framework) -> str | None:
     """Of the library that is here; None where there is none."""
     for distribution in framework.DISTRIBUTIONS:
         try:
-            return importlib.metadata.version(distribution)
+            return _version(distribution)
         except importlib.metadata.PackageNotFoundError:
             continue
     return None
+
+
+@functools.cache  # it reads a file, which takes longer than most of a load; an artifact may bring what is not here yet
+def _version(distribution: str) -> str:
+    return importlib.metadata.version(distribution)
 
 
 def is_installed(framework: Framework) -> bool:

@@ -39,17 +39,18 @@ def predictor(booster: Any, kind: str) -> Predict:
         alive: Any = weak()
         return np.asarray(alive.inplace_predict(rows, predict_type=kind, validate_features=False))
 
-    try:
-        direct = _direct(booster, _CONFIG % _KINDS[kind])
-    except (AttributeError, OSError):  # another XGBoost, whose insides are other ones
-        return by_library
     chosen: list[Predict] = []
 
     def predict(rows: np.ndarray) -> np.ndarray:
         if chosen:
             return chosen[0](rows)
-        expected, found = by_library(rows), direct(rows)
-        chosen.append(_or_else(direct, by_library) if _same(expected, found) else by_library)
+        expected = by_library(rows)
+        try:
+            direct = _direct(booster, _CONFIG % _KINDS[kind])
+            same = _same(expected, direct(rows))
+        except (AttributeError, OSError):  # another XGBoost, whose insides are other ones
+            same = False
+        chosen.append(_or_else(direct, by_library) if same else by_library)
         return expected
 
     return predict

@@ -82,6 +82,7 @@ def test_build_logs_in_keeps_the_libraries_and_tests_before_it_pushes(made: Rig)
 
 def test_libraries_that_are_kept_already_are_not_pushed_again(made: Rig) -> None:
     _build(made)
+    made.a_minute_passes()
     made.commit("more", "more")
     pushed, _ = _build(made)
     assert [call for call in made.calls() if call.startswith("push")][2:] == [f"push {pushed.repository}:{pushed.tag}"]

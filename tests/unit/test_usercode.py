@@ -124,7 +124,8 @@ def test_users_own_modules_come_first_and_ours_are_gone(tmp_path: Path) -> None:
     source_root = Path(usercode.__file__).parent.parent
 
     def work() -> list[str]:
-        usercode.make_room(tmp_path, None, source_root, usercode.ours())
+        usercode.hide(usercode.ours())
+        usercode.put_first(tmp_path, None, source_root)
         return [__import__(name).OWNER for name in (*names, "vendored")]
 
     assert in_a_fork(work) == [*names, "lib"]
@@ -136,7 +137,7 @@ def test_paths_of_ours_leave_and_all_others_stay(tmp_path: Path) -> None:
 
     def work() -> list[str]:
         sys.path[:] = ["", str(source_root), "/kept"]
-        usercode.make_room(tmp_path, None, source_root, ())
+        usercode.put_first(tmp_path, None, source_root)
         return sys.path
 
     assert in_a_fork(work) == [str(tmp_path / "code"), str(tmp_path), "/kept"]
