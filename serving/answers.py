@@ -43,23 +43,29 @@ class Answer:
 
 
 class AnswerParser:
-    """Takes what comes from a model process, in pieces of any size, and gives an answer when it is whole."""
+    """Takes what comes from a model process, in pieces of any size, and gives an answer when it is whole. `most`: bytes
+    that the next answer may have."""
 
-    def __init__(self) -> None:
+    def __init__(self, most: int = MOST_BYTES) -> None:
+        self.most = most
         self._begin()
 
     def _begin(self) -> None:
         self._buffer = bytearray()
         self._has_begun = False
+        self._size = 0
         self._fields = _read_answer()
         self._wanted = next(self._fields)
 
     def feed(self, data: bytes) -> Answer | None:
-        """The answer that `data` makes whole, or None. Raises ValueError on nonsense, and on more than one answer:
-        nobody has asked for a second."""
+        """The answer that `data` makes whole, or None. Raises ValueError on nonsense, on more than `most`, and on more
+        than one answer: nobody has asked for a second."""
         if not self._has_begun and (whole := _parse_whole(data)):  # the end of one may look like a whole one
             return whole
         self._has_begun = True
+        self._size += len(data)
+        if self._size > self.most:
+            raise ValueError("an answer is longer than it may be")
         buffer = self._buffer
         buffer += data
         at = 0

@@ -76,7 +76,7 @@ class Batches:
             return
         self._lanes[worker] = len(batch)
         command = answers.predict_command([request for request, _ in batch])
-        worker.send(command, lambda answer: self._heard(worker, batch, answer))
+        worker.send(command, lambda answer: self._heard(worker, batch, answer), len(batch))
 
     def _heard(self, worker: Worker, batch: list[_Waiting], answer: Answer | MedleyError) -> None:
         del self._lanes[worker]

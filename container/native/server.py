@@ -59,7 +59,9 @@ class Server:
     async def _serve(self, listener: socket.socket, asked_to_stop: Sequence[int]) -> int:
         settings = self._settings
         loop = asyncio.get_running_loop()
-        limits = Limits(settings.queue, settings.connections, settings.predict_timeout, settings.processes)
+        limits = Limits(
+            settings.queue, settings.connections, settings.predict_timeout, settings.processes, settings.body_limit
+        )
         numbers = Numbers(lambda: catalog.models)
         catalog = Catalog(self._link, limits, self._zygote_ended, lambda model: numbers.forget(model.name))
         app = App(catalog, numbers, self._log, lambda: self._why_not, settings.body_limit, settings.body_timeout)

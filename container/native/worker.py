@@ -18,30 +18,33 @@ from serving.errors import MedleyError, ModelDied
 from serving.frames import Request, Response
 
 Hears = Callable[[Answer | MedleyError], object]
+_REST = 1 << 20  # bytes of an answer that are no body's: a handler lets 64 headers through, of 8 KB
 
 
 class Worker(asyncio.Protocol):
-    """`left` is told when the connection is closed, whoever closed it."""
+    """`left` is told when the connection is closed, whoever closed it. body_limit: bytes, of one response."""
 
-    def __init__(self, left: Callable[[Worker], None]) -> None:
-        self._left = left
+    def __init__(self, left: Callable[[Worker], None], body_limit: int) -> None:
+        self._left, self._body_limit = left, body_limit
         self._parser = AnswerParser()
         self._hears: Hears | None = None
         self._transport: asyncio.Transport | None = None
 
     @staticmethod
-    async def connect(end: socket.socket, left: Callable[[Worker], None]) -> Worker:
+    async def connect(end: socket.socket, left: Callable[[Worker], None], body_limit: int) -> Worker:
         """Takes over a connected socket."""
         end.setblocking(False)
-        _, worker = await asyncio.get_running_loop().create_unix_connection(lambda: Worker(left), sock=end)
+        _, worker = await asyncio.get_running_loop().create_unix_connection(lambda: Worker(left, body_limit), sock=end)
         return worker
 
-    def send(self, command: bytes, hears: Hears) -> None:
-        """`hears` is called once, with the answer, or with ModelDied where the process has left."""
+    def send(self, command: bytes, hears: Hears, requests: int = 1) -> None:
+        """`hears` is called once, with the answer, or with ModelDied where the process has left, or answers more than
+        so many requests can have for an answer: a user's code may have got hold of the socket."""
         if self._transport is None or self._transport.is_closing():
             hears(ModelDied("The model's process has ended."))
             return
         self._hears = hears
+        self._parser.most = requests * (self._body_limit + _REST)
         self._transport.write(command)
 
     async def ask(self, command: bytes) -> Answer:

@@ -19,12 +19,13 @@ from serving.errors import MedleyError, ModelDied, OutOfMemory
 @dataclass(frozen=True)
 class Limits:
     """queue: requests that wait. connections: to the processes. wait: seconds that a request may wait. processes: that
-    a model has, at most."""
+    a model has, at most. body: bytes of a response's."""
 
     queue: int
     connections: int
     wait: float
     processes: int = 1
+    body: int = 25 << 20
 
 
 class Workers:
@@ -144,7 +145,7 @@ class Workers:
             raise OutOfMemory("There are no connections left for the model. Unload others.") from error
         with theirs:
             hand_over(theirs)
-        worker = await Worker.connect(ours, self._left)
+        worker = await Worker.connect(ours, self._left, self._limits.body)
         if not worker.is_open:  # it has left already
             raise ModelDied("The model's process has ended.")
         self._all.add(worker)

@@ -223,6 +223,27 @@ def test_process_that_answers_garbage_is_one_502_and_the_next_answer_is_good(con
     assert container.unload("mad").status == 200
 
 
+def test_process_that_begins_an_answer_of_a_gigabyte_is_one_502_long_before_its_end(strict: Container) -> None:
+    spoil = """
+    if data == 'quick':
+        return 'done', 'text/plain'
+    whole = b''.join(number.to_bytes(4, 'big') for number in (200, 0, 0, 0, 200, 0, 0, 1 << 30)) + bytes(8 << 20)
+    for number in range(3, 64):
+        try:
+            connection = socket.socket(fileno=os.dup(number))
+            if connection.type == socket.SOCK_STREAM:
+                connection.sendall(whole)
+        except OSError:
+            pass
+    return 'done', 'text/plain'
+    """
+    strict.put("endless", code(spoil))
+    assert strict.load("endless").status == 200
+    assert strict.invoke("endless", b"spoil").status == 502
+    until(lambda: strict.invoke("endless", b"quick").body == b"done", "the next connection")
+    assert strict.unload("endless").status == 200
+
+
 # The edge.
 
 
@@ -383,7 +404,7 @@ def test_sigterm_lets_the_call_in_flight_end(tmp_path: Path) -> None:
 
 
 def test_call_that_does_not_end_after_sigterm_is_told_that_the_container_does(tmp_path: Path) -> None:
-    with running() as container, Bell(tmp_path) as bell:
+    with running(MEDLEY_HOT_CONNECTIONS="1") as container, Bell(tmp_path) as bell:
         container.put("endless", code(f"{bell.ring}\nsignal.pause()"))
         assert container.load("endless").status == 200
         calls = [Calling(container, "endless")]

@@ -104,6 +104,21 @@ def test_answer_that_promises_a_gigabyte_takes_no_memory_before_it_comes() -> No
         tracemalloc.stop()
 
 
+@given(RESPONSES, st.lists(st.integers(0, 1 << 20), max_size=6))
+def test_answer_that_is_longer_than_it_may_be_is_a_value_error_unless_it_comes_whole(
+    responses: list[Response], cuts: list[int]
+) -> None:
+    data = predict_answer(responses)
+    *begun, last = [piece for piece in pieces(data, cuts) if piece]
+    exact, short = AnswerParser(len(data)), AnswerParser(len(data) - 1)
+    for piece in begun:
+        assert exact.feed(piece) is short.feed(piece) is None
+    assert exact.feed(last) == Answer(200, "", responses)
+    if begun:
+        with pytest.raises(ValueError, match="longer"):
+            short.feed(last)
+
+
 def test_body_of_megabytes_is_parsed_in_small_pieces() -> None:
     body = bytes(range(256)) * 80_000
     data = predict_answer([Response("id", body)])

@@ -58,7 +58,7 @@ class Connected(Workers):
         self.wires: list[Wire] = []
 
     async def _take(self, _hand_over: Any) -> Worker:
-        worker = Worker(self._left)
+        worker = Worker(self._left, self._limits.body)
         wire = Wire(worker, self.wires)
         worker.connection_made(cast(asyncio.BaseTransport, wire))
         self.wires.append(wire)
