@@ -150,10 +150,10 @@ def _live(control: socket.socket, board: Board, printed: int, prepare: Prepare, 
     """The child's whole life."""
     status = 1
     try:
+        call_it(SPARE)
         _keep_only(control.fileno(), board.fd, printed)
         die_with_parent()
         restrict()
-        call_it(SPARE)
         live = prepare(control, board)
         if message := control.recv(MESSAGE):  # none: the zygote is gone
             whose = json.loads(message)

@@ -22,8 +22,9 @@ from serving.errors import MedleyError, OutOfMemory, Unavailable
 if TYPE_CHECKING:
     from container.zygote import Zygote
 
-_LOOKS = (0.0, 0.001, 0.002, 0.005, 0.02, 0.1, 0.5)  # seconds, each after the last
+_LOOKS = (0.0, 0.001, 0.002, 0.005, 0.02, 0.1, 0.5, 2.0, 5.0)  # seconds, each after the last: a machine may be busy
 _STARTS = 0.01  # seconds from a model's registration until its launcher has been started
+_SURER = 10  # the share of a look's own time that passes until the second: late, a new load is likelier than a ghost
 _HAS_A_WORKER = ("loading", "ready", "recovering")
 _OK = 200
 
@@ -51,7 +52,9 @@ class Ghosts:
     def _next(self, search: _Search) -> None:
         search.seen = False
         if search.looks:
-            self._zygote.loop.after(search.looks.pop(0), lambda: self._look(search))
+            wait = search.looks.pop(0)
+            search.again = max(_STARTS, wait / _SURER)
+            self._zygote.loop.after(wait, lambda: self._look(search))
         else:
             self._end(search)
 
@@ -74,7 +77,7 @@ class Ghosts:
             self._end(search)
         elif not search.seen:
             search.seen = True
-            self._zygote.loop.after(_STARTS, lambda: self._look(search))
+            self._zygote.loop.after(search.again, lambda: self._look(search))
         elif search.called or self._starts_one():
             self._next(search)
         else:
@@ -91,12 +94,13 @@ class Ghosts:
 
 
 class _Search:
-    """seen: there was what looks like it, at the last look. called: a launcher of its name has: the model that it is
-    for takes its place back from the ghost, and may not be unloaded."""
+    """seen: there was what looks like it, at the last look. again: seconds from such a look to the next. called: a
+    launcher of its name has: the model that it is for takes its place back from the ghost, and may not be unloaded."""
 
     def __init__(self, failed: Hosted, called: bool) -> None:
         self.failed, self.called = failed, called
         self.looks = list(_LOOKS)
+        self.again = _STARTS
         self.seen = False
 
 

@@ -14,7 +14,7 @@ import pytest
 
 from tests.container import ECHO, PATIENCE, Answer, Container, cmdline, gone
 
-from .rig import Bell, Gate, code, until
+from .rig import Bell, Gate, code, processes_of, until
 
 ALL_GONE = 10.0  # seconds: what the container promises after SIGTERM
 MODELS = ("a", "b", "c")
@@ -169,7 +169,7 @@ def test_sigterm_lets_calls_in_flight_end(tmp_path: Path, bell: Bell, gate: Gate
         loading = threads.submit(container.load, "loads")
         predicting = threads.submit(container.invoke, "predicts", b"whole")
         bell.wait()
-        until(lambda: len(container.model_processes) == 2, "a process that loads")
+        until(lambda: processes_of(container, "loads"), "a process that loads")
         container.process.send_signal(signal.SIGTERM)
         container.wait_for_event("ending")
         gate.open(2)

@@ -70,7 +70,7 @@ def test_load_whose_process_is_killed_at_any_moment_of_its_start_leaves_no_ghost
     container.put("hunted", code())
     hunting = threading.Event()
     hunting.set()
-    known = set(container.model_processes)
+    known = set(processes_of(container, NEIGHBOUR))
     children = Path(f"/proc/{container.zygote}/task/{container.zygote}/children")
 
     def hunt() -> None:
