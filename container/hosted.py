@@ -187,6 +187,7 @@ class Hosted:
                 raise ValueError("a load takes some time")
             self._loads.took(milliseconds)
             self.stackable = bool(message["stackable"])
+            self._zygote.spare.expect(message["framework"])
         child.bytes = max(0, int(message["bytes"]))
         try:
             self._zygote.budget.settle(child.number, child.bytes)

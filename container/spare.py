@@ -1,17 +1,23 @@
 """The next model's process, forked before it is needed: a fork takes longer than loading a small model does.
 
-It has closed what it inherited, has prepared what needs no model, and waits to be told which one it is for; only then
-it is confined (confine.py), and only after that comes a line of a user's code. There is at most one. It is forked when
-a load has ended, so that no load waits for it; a load that finds none forks its own.
+It has closed what it inherited, has rehearsed a load (serving/rehearsal), and waits to be told which model it is for;
+only then it is confined (confine.py), and only after that comes a line of a user's code. There is at most one. It is
+forked when a load has ended, so that no load waits for it; a load that finds none forks its own.
 """
 
 from __future__ import annotations
 
 import os
+import socket
+from collections.abc import Callable
 from typing import TYPE_CHECKING
 
 from container import child as processes
 from container.child import Child
+from container.printed import Printed
+from serving import frameworks
+from serving.board import Board
+from serving.rehearsal import rehearse
 
 if TYPE_CHECKING:
     from container.zygote import Zygote
@@ -24,10 +30,16 @@ class Spare:
         self._zygote = zygote
         self._child: Child | None = None
         self._is_due = False
+        self._likely: str | None = None
 
     @property
     def pids(self) -> set[int]:
         return {self._child.pid} if self._child else set()
+
+    def expect(self, framework: object) -> None:
+        """The framework of a model that was loaded, as its process says: the next one is likely of the same."""
+        if isinstance(framework, str) and framework in frameworks.FRAMEWORKS:
+            self._likely = framework
 
     def take(self) -> Child:
         """A process that waits for its model. Raises OSError where there can be no more."""
@@ -46,17 +58,23 @@ class Spare:
         self._is_due = False
         if self._child is None:
             try:
-                child = self._child = processes.fork(self._zygote.prepare)
+                child = self._child = processes.fork(self._rehearsed)
             except OSError:
                 return  # the next load will say so, if it is so still
             self._zygote.loop.watch(child.pidfd, lambda _events: self._bury(child))
 
+    def _rehearsed(self, control: socket.socket, board: Board) -> Callable[[], None]:
+        """child.Prepare, in the child."""
+        live = self._zygote.prepare(control, board)
+        rehearse(self._likely)
+        return live
+
     def _bury(self, child: Child) -> None:
-        """Somebody has killed it: the next load forks its own."""
+        """Somebody has killed it, or it could not be prepared: the next load forks its own."""
         self._child = None
         self._zygote.loop.forget(child.pidfd)
         os.waitpid(child.pid, 0)
         if child.output is not None:
-            os.close(child.output)
-            child.output = None
+            Printed(self._zygote.log, "").drain(child.output)
+        self._zygote.log("WARN", "The process that waited for the next model has ended. A load starts one of its own.")
         child.close()

@@ -170,7 +170,7 @@ def preload(log: Log) -> None:
             continue
         for module in framework.PRELOAD:
             importlib.import_module(module)
-        frameworks.version(framework)  # looked up once, for every load
+        frameworks.version(framework)  # looked up once: of what is imported here, there can be no other in a model
     for module in ("sagemaker_inference.transformer", "sagemaker_inference.decoder", "sagemaker_inference.encoder"):
         importlib.import_module(module)
     threads = len(os.listdir("/proc/self/task"))

@@ -113,6 +113,11 @@ class Handler:
         if model_warmup_fn := self._user.get("model_warmup_fn"):
             model_warmup_fn(str(folder), self.model)
 
+    @property
+    def framework(self) -> str | None:
+        """The name of the one that predicts; None where the user's own code does."""
+        return self._framework.NAME if self._framework else None
+
     def respond(self, request: Request) -> Response:
         """Answers one request. Raises what the functions raise; `explain` turns that into a sentence."""
         if self.stackable:
@@ -132,7 +137,7 @@ class Handler:
         framework, signature = self._framework, self._signature
         names, kinds, classes = signature.names, signature.kinds, classes_of(self.model)
         return {
-            "framework": framework.NAME if framework else None,
+            "framework": self.framework,
             "framework_version": frameworks.version(framework) if framework else None,
             "format": self._manifest.framework,  # of the file; what comes out of a pickle may be another's
             "model_file": self._manifest.model_file,

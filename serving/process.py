@@ -26,7 +26,6 @@ from serving import batcher, detection, fresh, handler, manifest, output, userco
 from serving.board import IDLE, PREDICTING, READING, WAITING, WRITING, Board
 from serving.errors import MedleyError, PredictionFailed
 from serving.frames import Load, Reader, Request, Response, answer_parts, read_command
-from serving.frameworks.versions import Watch
 from serving.names import may_be_named
 
 MESSAGE = 1 << 16  # bytes; no control message is longer
@@ -128,7 +127,13 @@ class ModelProcess:
         output.end()
         gc.freeze()
         milliseconds = round((time.perf_counter() - begin) * 1000, 3)
-        self._say(say="ready", bytes=_touched_bytes(), ms=milliseconds, stackable=self._handler.stackable)
+        self._say(
+            say="ready",
+            bytes=_touched_bytes(),
+            ms=milliseconds,
+            stackable=self._handler.stackable,
+            framework=self._handler.framework,
+        )
 
     def _describe(self, descriptor: int) -> None:
         """Writes what was loaded, as JSON, and closes the descriptor: it may be more than a message holds."""
@@ -260,19 +265,7 @@ def prepared(control: socket.socket, board: Board, inherited: Process) -> ModelP
     zygote, but in a process that was forked from it."""
     usercode.hide(inherited.modules)
     output.capture()
-    _rehearse(inherited.options)
     return ModelProcess(control, board, inherited)
-
-
-def _rehearse(options: handler.Options) -> None:
-    """Loads what is no model. Every page that a process is the first to write to is copied from the zygote's, reference
-    counts too, and that takes a fifth of a load: here nobody waits for it yet."""
-    try:
-        handler.Handler("", Path(os.devnull), options)
-    except (MedleyError, OSError):
-        pass
-    with Watch(options.version_skew):
-        pass
 
 
 def refuse(request: Request, error: Exception, step: str) -> Response:

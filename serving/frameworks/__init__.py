@@ -137,15 +137,16 @@ def installed() -> dict[str, str]:
 
 def version(framework: Framework) -> str | None:
     """Of the library that is here; None where there is none."""
+    find = _version if framework.LIBRARY in sys.modules else importlib.metadata.version
     for distribution in framework.DISTRIBUTIONS:
         try:
-            return _version(distribution)
+            return find(distribution)
         except importlib.metadata.PackageNotFoundError:
             continue
     return None
 
 
-@functools.cache  # it reads a file, which takes longer than most of a load; an artifact may bring what is not here yet
+@functools.cache  # it reads a file, which takes longer than most of a load; what is imported can be no other any more
 def _version(distribution: str) -> str:
     return importlib.metadata.version(distribution)
 

@@ -46,7 +46,7 @@ def predictor(booster: Any, kind: str) -> Predict:
             return chosen[0](rows)
         expected = by_library(rows)
         try:
-            direct = _direct(booster, _CONFIG % _KINDS[kind])
+            direct = _direct(weak(), _CONFIG % _KINDS[kind])
             same = _same(expected, direct(rows))
         except (AttributeError, OSError):  # another XGBoost, whose insides are other ones
             same = False

@@ -10,7 +10,7 @@ from shutil import copy, copytree, ignore_patterns
 import pytest
 
 from tests import engine
-from tests.container import Container
+from tests.container import SPARE, Container, comm, descendants, until
 
 from .rig import ASK, Capless, Serve, Served, code, readable_folder, running, serve_in
 
@@ -63,6 +63,30 @@ def own_uids(front: str) -> Iterator[Container]:
         kind = type("OwnUids", (Container,), {"command": (str(folder / "bin" / "python"), "-m", "container", "serve")})
         with running(kind, **variables) as container:
             yield container
+
+
+def test_process_that_waits_for_a_model_can_gain_nothing_and_is_the_first_to_go(own_uids: Container) -> None:
+    """It must still take another uid; what needs none is done."""
+    (pid,) = until(lambda: [pid for pid in descendants(own_uids.zygote) if comm(pid) == SPARE], "a spare process")
+    folder = Path(f"/proc/{pid}")
+
+    def restricted() -> bool:
+        fields = dict(line.split(":\t", 1) for line in (folder / "status").read_text().splitlines() if ":\t" in line)
+        return (fields["NoNewPrivs"], int(fields["CapBnd"], 16)) == ("1", 0)
+
+    until(restricted, "its limits")
+    assert os.getsid(pid) == pid
+    assert (folder / "oom_score_adj").read_text().strip() == "600"
+    (core,) = (line for line in (folder / "limits").read_text().splitlines() if line.startswith("Max core file size"))
+    assert core.split()[4:6] == ["0", "0"]
+
+
+def test_folder_that_no_other_uid_may_search_is_loaded_without_a_uid_of_its_own(own_uids: Container) -> None:
+    folder = own_uids.put("unsearchable", code(ASK))
+    folder.chmod(0o744)
+    assert own_uids.load("unsearchable").status == 200
+    assert own_uids.invoke("unsearchable", b"os.getuid()").json == 0
+    assert own_uids.unload("unsearchable").status == 200
 
 
 def test_models_have_uids_of_their_own_and_can_do_nothing_to_others(own_uids: Container) -> None:

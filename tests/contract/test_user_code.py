@@ -6,7 +6,7 @@ import pytest
 
 from tests.container import Container
 
-from .rig import ASK, Serve, code, serve_in
+from .rig import ASK, Serve, code, readable_folder, running, serve_in
 
 # Where the user's code lives.
 
@@ -52,6 +52,26 @@ def test_program_and_folder_of_code_of_the_whole_container(configured: Container
     served = serve_in(configured, files)
     assert served.ask("shared_by_all.WORD") == "shared"
     assert served.ask("os.environ['SAGEMAKER_PROGRAM']") == "entry.py"
+
+
+def test_code_of_the_whole_container_is_imported_once_for_each_model_and_has_its_neighbours(front: str) -> None:
+    """Not before: what waits for a model is not confined, and has no path yet."""
+    with readable_folder() as shared, running(SAGEMAKER_SUBMIT_DIRECTORY=str(shared)) as container:
+        (shared / "beside.py").write_text("WORD = 'beside'\n")
+        (shared / "inference.py").write_text(f"import beside\nprint('imported')\n{ASK}")
+        for number in range(3):
+            served = serve_in(container, {"readme.txt": ""})
+            assert served.ask("sys.modules['beside'].WORD") == "beside"
+            served.line(message="imported")
+            lines = [line for line in container.lines if line.get("message") == "imported"]
+            assert len(lines) == number + 1
+        assert not [line for line in container.lines if "waited for the next model" in line.get("message", "")]
+
+
+def test_package_in_lib_that_is_called_as_ours_is_the_users(serve: Serve) -> None:
+    files = {"code/lib/serving/__init__.py": "OWNER = 'lib'\n", "code/lib/container/__init__.py": "OWNER = 'lib'\n"}
+    served = serve({**files, **code(f"import serving, container\n{ASK}")})
+    assert served.ask("[serving.OWNER, container.OWNER]") == ["lib", "lib"]
 
 
 # What it prints.

@@ -3,6 +3,7 @@
 import os
 import signal
 from collections.abc import Iterator
+from concurrent.futures import ThreadPoolExecutor
 
 import pytest
 
@@ -66,3 +67,21 @@ def test_process_that_dies_in_a_request_is_one_5xx_and_replaced(wide: Container,
             assert 500 <= call.answer.status <= 599
             assert wide.invoke("busy", b"quick").body == b"done"
     assert wide.unload("busy").status == 200
+
+
+def test_each_of_a_models_processes_prints_into_the_log(wide: Container) -> None:
+    source = "import sys\nsys.stdout.write(f'said by {os.getpid()}\\n'); return str(os.getpid()), 'text/plain'"
+    wide.put("says", code(source))
+    assert wide.load("says").status == 200
+    everybody = _all_there(wide, "says")
+    answered: set[int] = set()
+
+    def all_have() -> bool:
+        with ThreadPoolExecutor(PROCESSES) as threads:
+            answered.update(int(answer.body) for answer in threads.map(wide.invoke, ["says"] * PROCESSES))
+        return answered == set(everybody)
+
+    until(all_have, "an answer of each")
+    for pid in everybody:
+        wide.line(lambda line, pid=pid: line.get("message") == f"said by {pid}" and line.get("model") == "says")
+    assert wide.unload("says").status == 200

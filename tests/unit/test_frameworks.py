@@ -1,6 +1,7 @@
 """Real models of both frameworks, loaded as they come out of people's scripts, predict here what they predict there."""
 
 import bz2
+import gc
 import gzip
 import importlib.util
 import json
@@ -10,6 +11,7 @@ import struct
 import subprocess
 import sys
 import warnings
+import weakref
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
@@ -585,6 +587,15 @@ def test_a_library_that_answers_otherwise_is_asked_the_long_way() -> None:
     predict = xgboost_dense.predictor(strange, "value")
     rows = np.arange(6, dtype=np.float32).reshape(3, 2)
     assert predict(rows).tolist() == predict(rows).tolist() == [0.0, 2.0, 4.0]
+
+
+def test_booster_that_was_asked_is_freed_with_its_last_reference() -> None:
+    booster = BOOSTER.copy()
+    xgboost_.predict_fn(X[:1], booster)
+    alive = weakref.ref(booster)
+    del booster
+    gc.collect()
+    assert alive() is None
 
 
 CELL = st.floats(-1e6, 1e6, width=32) | st.just(np.nan)

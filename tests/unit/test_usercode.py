@@ -1,9 +1,7 @@
 """The user's code of an artifact: found, imported first, and its failures told without what they may hide."""
 
-import json
-import os
 import sys
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
@@ -13,6 +11,8 @@ from hypothesis import strategies as st
 
 from serving import usercode
 from serving.errors import InvalidModel, OutOfMemory
+
+from .forks import in_a_fork
 
 SECRETS = st.text("abcdefghijklmnopqrstuvwxyz0123456789", min_size=12, max_size=30)
 
@@ -35,22 +35,6 @@ def lay(folder: Path, files: dict[str, str]) -> Path:
 def found(folder: Path, program: str = "inference.py", submit: str | None = None) -> Any:
     module = usercode.find(folder, program, submit)
     return module and module.WHERE
-
-
-def in_a_fork(work: Callable[[], Any]) -> Any:
-    """What `work` gives in a process of its own: it changes what can be imported, for good."""
-    reading, writing = os.pipe()
-    pid = os.fork()
-    if pid == 0:
-        try:
-            os.write(writing, json.dumps(work()).encode())
-        finally:
-            os._exit(0)
-    os.close(writing)
-    with os.fdopen(reading, "rb") as file:
-        answer = file.read()
-    os.waitpid(pid, 0)
-    return json.loads(answer)
 
 
 # Finding.
