@@ -1,7 +1,7 @@
 """Medley from Python: `medley.pack(model, "churn.tar.gz", sample=X[:5])` saves, checks, measures and packs a model.
 
 The model is saved in its framework's own format where that keeps all of it, and as joblib where it does not. What is
-then done with it is what `medley pack` does with a folder (pipeline.pack).
+then done with it is what `medley pack` does with a folder (pipeline.artifact.pack).
 
 `medley.Client("shop").predict("churn", rows)` asks an endpoint, on AWS or here (pipeline.client).
 """
@@ -12,12 +12,12 @@ import tempfile
 from pathlib import Path
 from typing import Any
 
+from pipeline.artifact.judge import Judge, JudgeFailed
+from pipeline.artifact.pack import Packed
+from pipeline.artifact.pack import pack as _pack
 from pipeline.client import Client
 from pipeline.failed import Failed
 from pipeline.invoking import Invoked, InvokeFailed, Limits
-from pipeline.judge import Judge, JudgeFailed
-from pipeline.pack import Packed
-from pipeline.pack import pack as _pack
 from serving.errors import InvalidModel
 from serving.saving import save
 

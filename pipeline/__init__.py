@@ -1,10 +1,8 @@
 """The `medley` command, and what it does before and outside the image. Which module is which:
 
     the words      cli, *_cli, pack_command, serve_command; options, terminal, failed: what they share
-    a project      project: medley.toml as it is used; project_file, _schema, _lines: read, with mistakes by their line
-    AWS            clients: the one place that makes boto3's; aws_words: its errors in sentences
-    a model        pack, judge, vendor, inspection -> publish, published, upload, aliases, retire
-    an image       build: source, images, build_log; build_local without CodeBuild
+    rooms          project, aws, artifact, image: each says what is in it
+    inspection     what is in an artifact, without running anything of it
     the ground     bootstrap, destroy: infrastructure.yaml as a stack; stack, function_code, removal
     an endpoint    deploy: deploy_state, _desired, _image -> deploy_plan -> deploy_steps, _wait; warm, status, cost
     a pipeline     definition: its steps and check; pipeline_remote: in an account; local_run: here; lambda_deploy,

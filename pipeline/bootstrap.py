@@ -17,11 +17,11 @@ from typing import Any
 from botocore.exceptions import ClientError
 
 from pipeline import function_code
-from pipeline.clients import Clients, asking, code, status
+from pipeline.aws.clients import Clients, asking, code, status
 from pipeline.endpoint_states import OWNER
 from pipeline.failed import Failed
 from pipeline.function_code import Code
-from pipeline.project import Project
+from pipeline.project.records import Project
 from pipeline.stack import Say, Stack
 
 

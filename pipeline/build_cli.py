@@ -41,10 +41,10 @@ def build(
     as_json: Json = False,
 ) -> None:
     """Build the image of git's tracked files, test it and push it; what has been built before is not built again."""
-    from pipeline import build as by_codebuild
-    from pipeline import build_local
-    from pipeline import source as sources
-    from pipeline.project_file import find
+    from pipeline.image import build as by_codebuild
+    from pipeline.image import build_local
+    from pipeline.image import source as sources
+    from pipeline.project.medley_toml import find
 
     with failures(as_json):
         project, clients = opened(project_file, endpoint_url)
@@ -78,7 +78,7 @@ class _Progress:
         self._status.stop()
 
     def watch(self) -> "by_codebuild.Watch":  # type: ignore[name-defined]  # noqa: F821
-        from pipeline.build import Watch
+        from pipeline.image.build import Watch
 
         return Watch(self._said, self._over, self._log_line, self._now)
 

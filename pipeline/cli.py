@@ -58,7 +58,7 @@ def pack(
 ) -> None:
     """Check a model as the container would load it, measure it, and write the artifact."""
     from pipeline import pack_command
-    from pipeline.judge import Judge
+    from pipeline.artifact.judge import Judge
 
     judge = Judge(image, engine)
     raise typer.Exit(pack_command.run(folder, output, sample, content_type, judge, from_estimator))

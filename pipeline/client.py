@@ -15,12 +15,12 @@ from functools import cached_property
 from pathlib import Path
 from typing import Any
 
-from pipeline.aliases import Aliases
-from pipeline.clients import Clients
+from pipeline.artifact.aliases import Aliases
+from pipeline.artifact.published import SUFFIX
+from pipeline.aws.clients import Clients
 from pipeline.failed import Failed
 from pipeline.invoking import Invoked, InvokeFailed, Limits, invoke, runtime
-from pipeline.project import Project
-from pipeline.published import SUFFIX
+from pipeline.project.records import Project
 
 _NO_ALIASES = "Where it is an alias: those are known where a medley.toml is."
 _ALIAS_SECONDS = 30.0  # for so long an alias is believed to stand where it stood
@@ -118,15 +118,15 @@ class Client:
 
 
 def _read(path: Path | str) -> Project:
-    from pipeline import project_file
+    from pipeline.project import medley_toml
 
-    return project_file.read(Path(path))
+    return medley_toml.read(Path(path))
 
 
 def _found() -> Path:
-    from pipeline import project_file
+    from pipeline.project import medley_toml
 
-    return project_file.find()
+    return medley_toml.find()
 
 
 def _body(rows: Any) -> tuple[bytes, str]:

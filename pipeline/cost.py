@@ -10,9 +10,9 @@ from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 from typing import Any
 
-from pipeline.clients import Clients, asking
+from pipeline.aws.clients import Clients, asking
 from pipeline.failed import REFUSED, WORDS, Failed
-from pipeline.project import Project
+from pipeline.project.records import Project
 
 HOURS = 730  # of a month, as AWS's own calculator has it
 
@@ -76,7 +76,7 @@ def _instances(project: Project) -> tuple[int, int]:
 
 def published_names(project: Project, clients: Clients) -> int:
     """How many models, whatever versions each has."""
-    from pipeline.published import Store
+    from pipeline.artifact.published import Store
 
     return len({version.name or version.target_model for version in Store(project, clients).versions()})
 

@@ -28,9 +28,9 @@ from dataclasses import replace
 from typing import Any
 
 from pipeline import definition_steps as steps
+from pipeline.artifact.published import checked_name
 from pipeline.definition_steps import Step, parameter
-from pipeline.project import Project, Training
-from pipeline.published import checked_name
+from pipeline.project.records import Project, Training
 
 VERSION = "2020-12-01"
 JUDGE, GOOD, SHORT = "Judge", "Good", "Short"

@@ -10,8 +10,7 @@ from typing import Any
 
 from pipeline.deploy_plan import deployment_config
 from pipeline.deploy_records import Rollout
-from pipeline.project import Project, Training
-from pipeline.verdict import METRICS
+from pipeline.project.records import METRICS, Project, Training
 
 Step = dict[str, Any]
 

@@ -11,8 +11,9 @@ from dataclasses import dataclass, replace
 from typing import Any
 
 from pipeline import deploy_desired, deploy_state
-from pipeline.aliases import Aliases
-from pipeline.clients import Clients
+from pipeline.artifact.aliases import Aliases
+from pipeline.artifact.published import SUFFIX
+from pipeline.aws.clients import Clients
 from pipeline.deploy_image import Chosen, choose, image_of
 from pipeline.deploy_plan import plan, rolls_out
 from pipeline.deploy_records import Actual, Desired, Step, previous_of
@@ -20,8 +21,7 @@ from pipeline.deploy_steps import Say, execute
 from pipeline.deploy_wait import Pace, Waiter
 from pipeline.endpoint_states import check_owner
 from pipeline.failed import AGAIN, Failed
-from pipeline.project import Project
-from pipeline.published import SUFFIX
+from pipeline.project.records import Project
 
 
 @dataclass(frozen=True)

@@ -11,7 +11,7 @@ from pipeline.options import EndpointUrl, Json, ProjectFile, failures, opened, p
 from pipeline.terminal import plain
 
 if TYPE_CHECKING:
-    from pipeline.clients import Clients
+    from pipeline.aws.clients import Clients
     from pipeline.deploy import Planned
 
 DryRun = Annotated[bool, typer.Option("--dry-run", help="Print what would be done, call by call, and do nothing.")]

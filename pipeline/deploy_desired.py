@@ -7,12 +7,12 @@ from typing import Any
 
 from botocore.exceptions import ClientError
 
-from pipeline.clients import Clients, asking, code
+from pipeline.aws.clients import Clients, asking, code
 from pipeline.deploy_records import VARIANT, Desired, Rollout
 from pipeline.deploy_state import ours
 from pipeline.endpoint_states import OWNER
 from pipeline.failed import Failed
-from pipeline.project import Project
+from pipeline.project.records import Project
 
 _LONGEST_NAME = 63 - len("-12345678")
 

@@ -10,11 +10,11 @@ from typing import Any
 
 from botocore.exceptions import ClientError
 
-from pipeline import images
-from pipeline.clients import Clients, asking, code
+from pipeline.aws.clients import Clients, asking, code
 from pipeline.deploy_state import describe
 from pipeline.failed import Failed
-from pipeline.project import Project
+from pipeline.image import ecr
+from pipeline.project.records import Project
 
 DEPLOYED = "deployed"
 _URI = re.compile(
@@ -102,5 +102,5 @@ def _check_there(project: Project, clients: Clients, digest: str) -> None:
 
 
 def _newest(project: Project, clients: Clients) -> Chosen | None:
-    found = images.newest(clients, project)
+    found = ecr.newest(clients, project)
     return Chosen(found.uri, f"the newest built, {found.tag}") if found else None

@@ -4,7 +4,7 @@ from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field, replace
 from typing import Any
 
-from pipeline.project import Scaling
+from pipeline.project.records import Scaling
 
 VARIANT = "AllTraffic"
 PREVIOUS = "medley:previous"

@@ -8,7 +8,7 @@ from collections.abc import Iterator, Mapping
 from typing import Any
 
 from pipeline.deploy_records import VARIANT, Actual, Desired, Step
-from pipeline.project import Scaling
+from pipeline.project.records import Scaling
 
 _DIMENSION = {"ServiceNamespace": "sagemaker", "ScalableDimension": "sagemaker:variant:DesiredInstanceCount"}
 _METRIC = "SageMakerVariantInvocationsPerInstance"

@@ -7,12 +7,12 @@ from typing import Any
 
 from botocore.exceptions import ClientError
 
-from pipeline.clients import Clients, asking, code
+from pipeline.aws.clients import Clients, asking, code
 from pipeline.deploy_cleanup import KEPT
 from pipeline.deploy_records import Actual, Made
 from pipeline.deploy_scaling import policy_name, resource_id
 from pipeline.failed import Failed
-from pipeline.project import Project
+from pipeline.project.records import Project
 
 
 @dataclass(frozen=True)

@@ -11,7 +11,7 @@ from typing import Any
 from botocore.exceptions import ClientError
 
 from pipeline import warm
-from pipeline.clients import Clients, asking, code
+from pipeline.aws.clients import Clients, asking, code
 from pipeline.deploy_plan import WARM
 from pipeline.deploy_records import Step
 from pipeline.deploy_state import describe

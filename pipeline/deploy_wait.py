@@ -10,13 +10,13 @@ from typing import Any
 
 from botocore.exceptions import ClientError
 
-from pipeline.clients import Clients, asking, code
+from pipeline.aws.clients import Clients, asking, code
 from pipeline.deploy_records import Step
 from pipeline.deploy_state import Described, alarms, describe
 from pipeline.deploy_steps import NotServing, RolledBack, Say
 from pipeline.endpoint_states import MOVING
 from pipeline.failed import AGAIN, REFUSED, Failed
-from pipeline.project import Project
+from pipeline.project.records import Project
 
 _LINES = 20
 _STREAMS = 2  # of instances: those that wrote last

@@ -16,8 +16,8 @@ from functools import partial
 from typing import Any
 
 from pipeline import removal
-from pipeline.clients import Clients
-from pipeline.project import Project
+from pipeline.aws.clients import Clients
+from pipeline.project.records import Project
 from pipeline.removal import Found
 from pipeline.stack import Say, Stack
 

@@ -13,10 +13,10 @@ from typing import Any
 
 from botocore.exceptions import ClientError, ParamValidationError
 
-from pipeline.clients import Clients, asking, code, status
+from pipeline.artifact.published import SUFFIX, Store, checked_name
+from pipeline.aws.clients import Clients, asking, code, status
 from pipeline.failed import Failed
-from pipeline.project import Project
-from pipeline.published import SUFFIX, Store, checked_name
+from pipeline.project.records import Project
 
 _PIECE = 1 << 20
 _MISSING = ("NoSuchKey", "404", "NotFound")

@@ -12,7 +12,7 @@ from pipeline.options import EndpointUrl, Json, ProjectFile, failures, opened, p
 
 if TYPE_CHECKING:
     from pipeline.destroy import Plan
-    from pipeline.project import Project
+    from pipeline.project.records import Project
 
 
 def attach(app: typer.Typer) -> None:

@@ -75,17 +75,17 @@ def invoke(
 
 def _on_aws(name: str, model: str, file: Path | None, endpoint_url: str | None, wait: float) -> "tuple[Client, str]":
     """And the TargetModel. Without a project there are no aliases, and the region is boto3's."""
-    from pipeline import project_file
-    from pipeline.aliases import Aliases
+    from pipeline.artifact.aliases import Aliases
+    from pipeline.artifact.published import SUFFIX
+    from pipeline.aws.clients import Clients
     from pipeline.client import Client
-    from pipeline.clients import Clients
     from pipeline.invoking import Limits
-    from pipeline.published import SUFFIX
+    from pipeline.project import medley_toml
 
-    path = file or project_file.found()
+    path = file or medley_toml.found()
     if path is None:
         return Client(name, endpoint_url=endpoint_url, limits=Limits(wait=wait)), model
-    project = project_file.read(path)
+    project = medley_toml.read(path)
     clients = Clients.of(project, endpoint_url)
     if not model.endswith(SUFFIX):
         model = Aliases(clients.resolve(project), clients).resolve(model)

@@ -31,7 +31,7 @@ from botocore.exceptions import (
     ProxyConnectionError,
 )
 
-from pipeline.clients import code, sentence
+from pipeline.aws.clients import code, sentence
 from pipeline.failed import AGAIN, REFUSED, UNREACHABLE, Failed
 
 NOT_READY = "ModelNotReadyException"

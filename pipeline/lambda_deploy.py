@@ -20,10 +20,10 @@ from typing import Any
 from botocore.exceptions import ClientError
 
 from pipeline import gather
-from pipeline.aliases import Aliases
-from pipeline.clients import Clients, asking, code
+from pipeline.artifact.aliases import Aliases
+from pipeline.aws.clients import Clients, asking, code
 from pipeline.failed import Failed
-from pipeline.project import Project
+from pipeline.project.records import Project
 from pipeline.verdict import Judged, verdict
 
 _MODEL = "Model-"

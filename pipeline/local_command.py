@@ -10,8 +10,8 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
-from pipeline import overrides, pipeline_data, project_file
-from pipeline.clients import Clients
+from pipeline import overrides, pipeline_data
+from pipeline.aws.clients import Clients
 from pipeline.definition import ADD, DEPLOY, JUDGE, render
 from pipeline.definition_check import notes
 from pipeline.failed import DONE, REFUSED, Failed
@@ -21,7 +21,8 @@ from pipeline.local_run import EXECUTING, FAILED, SUCCEEDED, Done, Run
 from pipeline.local_world import World
 from pipeline.options import print_json, print_table, say
 from pipeline.pipeline_remote import checked, ensure_group, lasting
-from pipeline.project import Project
+from pipeline.project import medley_toml
+from pipeline.project.records import Project
 
 _ACCOUNT = "000000000000"  # of this machine
 _HERE = "local"  # where there is no image
@@ -43,8 +44,8 @@ class Where:
 
 def run(where: Where, words: Sequence[str], keep: bool, as_json: bool) -> int:
     """The exit code. Raises Failed where it cannot begin."""
-    file = where.project or project_file.find()
-    project = _known(project_file.read(file), where.url)
+    file = where.project or medley_toml.find()
+    project = _known(medley_toml.read(file), where.url)
     definition = checked(render(project, where.image or _HERE))
     folder = (where.folder or file.parent / ".medley").resolve()
     with _interrupted(), World(project, folder, where.image, where.engine, where.url, where.port) as world:

@@ -17,7 +17,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from pipeline.clients import asking
+from pipeline.aws.clients import asking
 from pipeline.failed import Failed
 from pipeline.gather import parts
 from pipeline.local_world import World

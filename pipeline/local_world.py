@@ -20,13 +20,13 @@ from pathlib import Path
 from typing import Any, Self, cast
 
 from pipeline import lambda_deploy
-from pipeline.clients import Clients
+from pipeline.aws.clients import Clients
 from pipeline.failed import Failed
 from pipeline.folder_s3 import FolderS3
 from pipeline.lambda_deploy import Hosting
 from pipeline.local import Local, StartFailed
 from pipeline.local_processes import Processes
-from pipeline.project import Project
+from pipeline.project.records import Project
 
 _KEYS = {"AWS_ACCESS_KEY_ID": "local", "AWS_SECRET_ACCESS_KEY": "local", "AWS_EC2_METADATA_DISABLED": "true"}
 _CONFIG = "local"

@@ -28,8 +28,8 @@ from pipeline.options import (
 )
 
 if TYPE_CHECKING:
-    from pipeline.clients import Clients
-    from pipeline.project import Project
+    from pipeline.aws.clients import Clients
+    from pipeline.project.records import Project
 
 Name = Annotated[str, typer.Argument(help="TargetModel: the artifact's path below the models' folder or prefix.")]
 _said = Console(stderr=True, highlight=False)
@@ -161,8 +161,8 @@ def _catalogue(endpoint: Any) -> Iterator[dict[str, Any]]:
 
 
 def _published(project: "Project", clients: "Clients") -> list[dict[str, Any]]:
-    from pipeline.aliases import Aliases
-    from pipeline.published import Store
+    from pipeline.artifact.aliases import Aliases
+    from pipeline.artifact.published import Store
 
     stood_for: dict[str, list[str]] = {}
     for alias in Aliases(project, clients).all():

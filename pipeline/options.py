@@ -19,8 +19,8 @@ from pipeline.failed import Failed
 from pipeline.terminal import plain
 
 if TYPE_CHECKING:
-    from pipeline.clients import Clients
-    from pipeline.project import Project
+    from pipeline.aws.clients import Clients
+    from pipeline.project.records import Project
 
 Url = Annotated[str, typer.Option(envvar="MEDLEY_URL", help="Where the local endpoint answers.")]
 Token = Annotated[
@@ -58,10 +58,10 @@ Engine = Annotated[
 
 def opened(file: Path | None, endpoint_url: str | None) -> "tuple[Project, Clients]":
     """The project, whose account is known and right, and its clients. Raises Failed before anything is made."""
-    from pipeline import project_file
-    from pipeline.clients import Clients
+    from pipeline.aws.clients import Clients
+    from pipeline.project import medley_toml
 
-    project = project_file.read(file or project_file.find())
+    project = medley_toml.read(file or medley_toml.find())
     clients = Clients.of(project, endpoint_url)
     return clients.resolve(project), clients
 
@@ -76,7 +76,7 @@ def failures(as_json: bool = False) -> Iterator[None]:
     except Failed as error:
         failure = error
     except (ClientError, BotoCoreError) as error:
-        from pipeline import clients
+        from pipeline.aws import clients
 
         failure = clients.failed(error)
     except KeyboardInterrupt:

@@ -9,8 +9,8 @@ from rich import box
 from rich.console import Console
 from rich.table import Table
 
-from pipeline.judge import Judge, JudgeFailed
-from pipeline.pack import Packed, pack
+from pipeline.artifact.judge import Judge, JudgeFailed
+from pipeline.artifact.pack import Packed, pack
 from pipeline.terminal import labelled, plain
 from serving.errors import InvalidModel, MedleyError
 

@@ -15,9 +15,9 @@ from rich.console import Console
 from pipeline.options import EndpointUrl, Engine, Json, ProjectFile, failures, opened, print_json, say
 
 if TYPE_CHECKING:
-    from pipeline.clients import Clients
+    from pipeline.aws.clients import Clients
     from pipeline.pipeline_remote import Execution
-    from pipeline.project import Project
+    from pipeline.project.records import Project
 
 Set = Annotated[
     list[str] | None,
@@ -149,10 +149,10 @@ def run(
 
 def _known(project: Path | None, endpoint_url: str | None, image: str | None) -> "tuple[Project, Clients]":
     """Without asking AWS, where the account and the image are said."""
-    from pipeline import project_file
-    from pipeline.clients import Clients
+    from pipeline.aws.clients import Clients
+    from pipeline.project import medley_toml
 
-    what = project_file.read(project or project_file.find())
+    what = medley_toml.read(project or medley_toml.find())
     if what.account and image:
         return what, Clients.of(what, endpoint_url)
     return opened(project, endpoint_url)
@@ -169,15 +169,15 @@ def _rendered(project: "Project", clients: "Clients", image: str | None) -> Mapp
 
 def _newest(project: "Project", clients: "Clients") -> str:
     """The image that medley.toml describes. Raises Failed where there is none, or it cannot train all models."""
-    from pipeline import images
     from pipeline.failed import Failed
+    from pipeline.image import ecr
 
     if lacking := sorted({model.framework for model in project.models} - {*project.image.frameworks}):
         raise Failed(
             f"The image has no {', '.join(lacking)}, which a [[model]] needs: add it to `frameworks` in [image], "
             f"and run `medley build`, or name another image with --image."
         )
-    newest = images.newest(clients, project)
+    newest = ecr.newest(clients, project)
     if newest is None:
         raise Failed(f"The repository {project.repository} has no image: `medley build` makes one, or say --image.")
     return newest.uri

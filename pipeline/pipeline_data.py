@@ -11,11 +11,11 @@ from collections.abc import Iterator, Mapping, Set
 from pathlib import Path
 from typing import Any
 
-from pipeline.clients import Clients, asking
+from pipeline.aws.clients import Clients, asking
 from pipeline.definition import DATA, data_prefix, is_below_data
 from pipeline.failed import Failed
 from pipeline.gather import parts
-from pipeline.project import Project
+from pipeline.project.records import Project
 
 
 def given(

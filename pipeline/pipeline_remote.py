@@ -10,11 +10,11 @@ from typing import Any
 from botocore.exceptions import ClientError
 
 from pipeline import overrides
-from pipeline.clients import Clients, asking, code
+from pipeline.aws.clients import Clients, asking, code
 from pipeline.definition_check import all_steps, problems
 from pipeline.failed import AGAIN, Failed
 from pipeline.graph import Seen
-from pipeline.project import Project
+from pipeline.project.records import Project
 
 RUNNING = ("Executing", "Stopping")
 _MISSING = ("ResourceNotFound", "ResourceNotFoundException", "ValidationException")

@@ -32,11 +32,11 @@ def init(
 
 def write(folder: Path, name: str, region: str) -> Path:
     """Raises Failed where there is one already, or where what it would say is not right."""
-    from pipeline import project_file
+    from pipeline.project import medley_toml
 
-    path = folder / project_file.NAME
-    project_file.parse(f"name = {json.dumps(name)}\nregion = {json.dumps(region)}\n", path)
-    text = project_file.TEMPLATE.format(name=name, region=region)
+    path = folder / medley_toml.NAME
+    medley_toml.parse(f"name = {json.dumps(name)}\nregion = {json.dumps(region)}\n", path)
+    text = medley_toml.TEMPLATE.format(name=name, region=region)
     try:
         with path.open("x", encoding="utf-8") as file:
             file.write(text)

@@ -17,8 +17,8 @@ from pipeline.options import EndpointUrl, Engine, Json, ProjectFile, failures, o
 from pipeline.terminal import plain
 
 if TYPE_CHECKING:
-    from pipeline.aliases import Alias, Moved, Stand
-    from pipeline.publish import Done
+    from pipeline.artifact.aliases import Alias, Moved, Stand
+    from pipeline.artifact.publish import Done
 
 Name = Annotated[str | None, typer.Argument(help="The alias; all of them where it is left out.")]
 
@@ -44,8 +44,8 @@ def publish(
 
     Each has a key of its own for ever, which is printed: its TargetModel. The same bytes are never published twice.
     """
-    from pipeline.judge import Judge
-    from pipeline.publish import Publishing
+    from pipeline.artifact.judge import Judge
+    from pipeline.artifact.publish import Publishing
 
     if name is not None and len(artifacts) > 1:
         raise typer.BadParameter("it is for one artifact; the files name themselves otherwise", param_hint="--name")
@@ -81,7 +81,7 @@ def alias(
     as_json: Json = False,
 ) -> None:
     """Which version a name stands for, and stood for before; with a TARGET or --back it is moved."""
-    from pipeline.aliases import Aliases, NoAlias
+    from pipeline.artifact.aliases import Aliases, NoAlias
 
     orders = [target is not None, back, delete]  # '' is a target too: that of a script whose variable is empty
     if sum(orders) > 1 or (any(orders) and name is None):
@@ -115,7 +115,7 @@ def retire(
     as_json: Json = False,
 ) -> None:
     """Delete published artifacts. What an alias stands for stays, until the alias is moved."""
-    from pipeline.retire import plan, retire
+    from pipeline.artifact.retire import plan, retire
 
     with failures(as_json):
         project, clients = opened(project_file, endpoint_url)

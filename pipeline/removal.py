@@ -10,11 +10,11 @@ from typing import TYPE_CHECKING, Any, TypeVar
 
 from botocore.exceptions import ClientError
 
-from pipeline.clients import Clients, asking, code
+from pipeline.aws.clients import Clients, asking, code
 from pipeline.deploy_state import describe, ours, tags_of
 from pipeline.endpoint_states import MOVING, OWNER, check_owner
 from pipeline.failed import Failed
-from pipeline.project import Project
+from pipeline.project.records import Project
 from pipeline.stack import Say
 
 if TYPE_CHECKING:

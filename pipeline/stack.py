@@ -17,7 +17,7 @@ from typing import TYPE_CHECKING, Any
 
 from botocore.exceptions import ClientError
 
-from pipeline.clients import Clients, asking, code
+from pipeline.aws.clients import Clients, asking, code
 from pipeline.failed import AGAIN, Failed
 
 if TYPE_CHECKING:

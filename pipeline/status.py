@@ -7,14 +7,14 @@ from collections.abc import Callable, Iterator, Mapping
 from typing import Any
 
 from pipeline import deploy_state
-from pipeline.aliases import Aliases
-from pipeline.clients import Clients
+from pipeline.artifact.aliases import Aliases
+from pipeline.artifact.published import Store
+from pipeline.aws.clients import Clients
 from pipeline.deploy_image import image_of
 from pipeline.deploy_records import previous_of
 from pipeline.deploy_wait import last_lines
 from pipeline.failed import Failed
-from pipeline.project import Project
-from pipeline.published import Store
+from pipeline.project.records import Project
 
 COLUMNS: dict[str, Callable[[dict[str, Any]], str]] = {
     "model": lambda row: row["name"],

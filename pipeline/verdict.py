@@ -11,8 +11,8 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
-METRICS = ("accuracy", "f1_macro", "log_loss", "auc", "rmse", "mae", "r2")  # that `train` and `evaluate` know
-AT_MOST = ("log_loss", "rmse", "mae")  # of these less is better
+from pipeline.project.records import AT_MOST
+
 _LONGEST = 900  # characters: Pipelines carries 1,024 from a function's answer
 
 

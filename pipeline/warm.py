@@ -12,7 +12,7 @@ from typing import Any
 
 from botocore.exceptions import BotoCoreError, ClientError
 
-from pipeline.clients import Clients, code, sentence
+from pipeline.aws.clients import Clients, code, sentence
 
 _LIMIT = 360.0  # seconds that SageMaker gives a load
 _PAUSE = 2.0

@@ -25,7 +25,7 @@ from sklearn.model_selection import GridSearchCV
 from sklearn.pipeline import make_pipeline
 from sklearn.preprocessing import FunctionTransformer, StandardScaler
 
-from pipeline.judge import Judge
+from pipeline.artifact.judge import Judge
 from serving import artifact, manifest, usercode
 from serving.artifact import Limits
 from serving.errors import InvalidModel, TooLarge

@@ -11,9 +11,9 @@ import joblib
 import pytest
 import threadpoolctl
 
-from pipeline.judge import Judge
-from pipeline.pack import pack
-from pipeline.vendor import vendor
+from pipeline.artifact.judge import Judge
+from pipeline.artifact.pack import pack
+from pipeline.artifact.vendor import vendor
 from serving import artifact, manifest
 from serving.errors import InvalidModel
 from tests.container import Container

@@ -19,8 +19,8 @@ import xgboost
 from sklearn.linear_model import LinearRegression, LogisticRegression
 
 import medley
-from pipeline.judge import Judge, JudgeFailed
-from pipeline.pack import pack
+from pipeline.artifact.judge import Judge, JudgeFailed
+from pipeline.artifact.pack import pack
 from serving import artifact
 from serving.errors import InvalidModel
 from serving.inspection import inspect

@@ -24,11 +24,11 @@ from typing import Any
 from rich.console import Console
 
 import medley
-from pipeline import project_file
-from pipeline.clients import Clients
+from pipeline.aws.clients import Clients
 from pipeline.demo import models
 from pipeline.demo.models import Trained
 from pipeline.failed import Failed
+from pipeline.project import medley_toml
 from serving import artifact
 from tests.aws import registry
 from tests.aws.codebuild import CodeBuild
@@ -259,7 +259,7 @@ def _push_broken(story: Story, image: str) -> None:
 
 
 def _nothing_is_left(story: Story) -> None:
-    clients = Clients.of(project_file.read(story.folder / "medley.toml"))
+    clients = Clients.of(medley_toml.read(story.folder / "medley.toml"))
     left = [
         *(bucket["Name"] for bucket in clients.s3.list_buckets()["Buckets"]),
         *(one["repositoryName"] for one in clients.ecr.describe_repositories()["repositories"]),

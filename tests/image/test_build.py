@@ -17,12 +17,12 @@ from pathlib import Path
 
 import pytest
 
-from pipeline import build, build_local, source
-from pipeline.build import Watch
-from pipeline.clients import Clients
+from pipeline.aws.clients import Clients
 from pipeline.failed import Failed
-from pipeline.images import Pushed, find, newest
-from pipeline.project import Image, Project
+from pipeline.image import build, build_local, source
+from pipeline.image.build import Watch
+from pipeline.image.ecr import Pushed, find, newest
+from pipeline.project.records import Image, Project
 from tests import engine
 from tests.aws import registry
 from tests.aws.codebuild import CodeBuild

@@ -4,10 +4,10 @@ import json
 from typing import Any
 
 from pipeline import deploy_state
-from pipeline.clients import Clients
+from pipeline.aws.clients import Clients
 from pipeline.deploy import Order, Planned, carry_out, planned
 from pipeline.deploy_wait import Pace
-from pipeline.project import Endpoint, Project, Scaling
+from pipeline.project.records import Endpoint, Project, Scaling
 from tests.aws.server import ACCOUNT, REGION
 
 PROJECT = Project("shop", REGION, account=ACCOUNT, scaling=Scaling(1, 4, 70), endpoint=Endpoint("shop"))

@@ -11,8 +11,8 @@ from pathlib import Path
 
 from moto.ecr.models import ecr_backends
 
-from pipeline.clients import Clients
-from pipeline.project import Project
+from pipeline.aws.clients import Clients
+from pipeline.project.records import Project
 from tests.aws.codebuild import TOOLS, CodeBuild
 from tests.aws.server import ACCOUNT, REGION, StandIn
 from tests.pipeline.test_source import git

@@ -13,21 +13,21 @@ from typing import Any
 import pytest
 from typer.testing import CliRunner
 
-from pipeline import bootstrap as module
-from pipeline import function_code
+from pipeline import failed, function_code
+from pipeline.aws.clients import Clients
 from pipeline.bootstrap import Bootstrapped, bootstrap, parameters
 from pipeline.cli import app
-from pipeline.clients import Clients
 from pipeline.failed import AGAIN, REFUSED, Failed
 from pipeline.function_code import Code, imported
-from pipeline.project import Alarms, Endpoint, Project, Training
+from pipeline.project import records
+from pipeline.project.records import Alarms, Endpoint, Project, Training
 from pipeline.stack import TEMPLATE
 from tests.aws.server import ACCOUNT, REGION, StandIn
 from tests.aws.wire import Call
 from tests.pipeline.once import each_fails_once
 
 PROJECT = Project("shop", REGION, account=ACCOUNT)
-CODE = Code({"pipeline.failed": Path(module.__file__).with_name("failed.py")})
+CODE = Code({"pipeline.failed": Path(failed.__file__)})
 MEDLEY = [sys.executable, "-c", "from pipeline.cli import main; main()"]
 
 
@@ -133,7 +133,7 @@ def test_changed_threshold_is_an_update_of_that_alone(aws: StandIn) -> None:
 
 def test_changed_code_is_put_beside_the_old_and_the_function_has_it(aws: StandIn) -> None:
     _bootstrap()
-    other = Code({"pipeline.project": Path(module.__file__).with_name("project.py")})
+    other = Code({"pipeline.project.records": Path(records.__file__)})
     assert bootstrap(PROJECT, _clients(), lambda _: None, lambda _: None, other).outcome == "updated"
     assert _made() == {**WHOLE, "objects": 2}
 
@@ -325,10 +325,10 @@ def test_every_call_may_fail_once_and_running_again_finishes(aws: StandIn) -> No
 
 def test_code_of_a_module_is_all_of_ours_that_it_can_import_and_its_bytes_do_not_change() -> None:
     code = function_code.code("pipeline.bootstrap")
-    assert {"pipeline", "pipeline.clients", "pipeline.stack", "pipeline.failed"} < set(code.modules)
+    assert {"pipeline", "pipeline.aws.clients", "pipeline.stack", "pipeline.failed"} < set(code.modules)
     assert "pipeline.cli" not in code.modules
     names = zipfile.ZipFile(BytesIO(code.zipped)).namelist()
-    assert "pipeline/clients.py" in names
+    assert "pipeline/aws/clients.py" in names
     assert code.sha256 == function_code.code("pipeline.bootstrap").sha256
 
 

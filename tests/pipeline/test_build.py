@@ -11,12 +11,12 @@ from pathlib import Path
 
 import pytest
 
-from pipeline import build, source
-from pipeline.build import Watch
-from pipeline.clients import Clients
+from pipeline.aws.clients import Clients
 from pipeline.failed import Failed
-from pipeline.images import Pushed, find, newest
-from pipeline.project import Image
+from pipeline.image import build, source
+from pipeline.image.build import Watch
+from pipeline.image.ecr import Pushed, find, newest
+from pipeline.project.records import Image
 from tests.aws.faults import HOW
 from tests.pipeline.builds import MAKEFILE, ROOT, Rig, rig
 

@@ -9,10 +9,10 @@ from pathlib import Path
 import pytest
 from typer.testing import CliRunner
 
-from pipeline import build_local, source
 from pipeline.cli import app
 from pipeline.failed import UNREACHABLE, Failed
-from pipeline.images import Pushed, newest
+from pipeline.image import build_local, source
+from pipeline.image.ecr import Pushed, newest
 from tests.pipeline.builds import TINY, Rig, rig
 
 ENGINE = str(TINY / "docker")

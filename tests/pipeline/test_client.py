@@ -18,12 +18,12 @@ from scipy.sparse import csr_matrix, load_npz
 
 import medley
 from medley import Client, Failed, Invoked, InvokeFailed, Limits
-from pipeline.aliases import Aliases
-from pipeline.clients import Clients
+from pipeline.artifact.aliases import Aliases
+from pipeline.artifact.published import Store
+from pipeline.aws.clients import Clients
 from pipeline.failed import AGAIN, REFUSED, UNREACHABLE
 from pipeline.local import Local
-from pipeline.project import Endpoint, Project
-from pipeline.published import Store
+from pipeline.project.records import Endpoint, Project
 from serving import artifact
 from tests.aws.server import ACCOUNT, REGION, StandIn
 from tests.endpoint.test_process import _options

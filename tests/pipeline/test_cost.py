@@ -8,9 +8,9 @@ from typing import Any
 import pytest
 
 from pipeline import cost
-from pipeline.clients import Clients
+from pipeline.aws.clients import Clients
 from pipeline.failed import WORDS, Failed
-from pipeline.project import Endpoint
+from pipeline.project.records import Endpoint
 from tests.aws.server import REGION, StandIn
 from tests.pipeline.account import PROJECT
 from tests.pipeline.answering import Answer, Answering

@@ -8,11 +8,11 @@ from typing import Any
 
 import pytest
 
-from pipeline import project_file
 from pipeline.definition import render, slug
 from pipeline.definition_check import LARGEST, all_steps, count_steps, notes, problems
 from pipeline.failed import Failed
-from pipeline.project import Endpoint, Project, Training
+from pipeline.project import medley_toml
+from pipeline.project.records import Endpoint, Project, Training
 
 GOLDEN = Path(__file__).parent / "golden"
 IMAGE = "123456789012.dkr.ecr.eu-central-1.amazonaws.com/medley-golden:1"
@@ -43,7 +43,7 @@ def _by_sdk() -> dict[str, Any]:
 
 
 def test_definition_is_that_of_the_sdk() -> None:
-    ours = render(project_file.read(GOLDEN / "medley.toml"), IMAGE)
+    ours = render(medley_toml.read(GOLDEN / "medley.toml"), IMAGE)
     for name in ("Judge", "Add", "Deploy", "Finish"):
         told = steps(ours)[name]["Arguments"]
         assert Project.from_dict(json.loads(told["Project"])).pipeline_name == "medley-golden"
@@ -148,10 +148,10 @@ def _toml(folder: Path, models: str) -> Path:
 def test_model_name_used_twice_is_refused_where_it_is_written(tmp_path: Path) -> None:
     one = '[[model]]\nname = "a"\nframework = "xgboost"\nestimator = "XGBRegressor"\n'
     with pytest.raises(Failed, match=r"line 3: Two tables \[\[model\]\] have the name a"):
-        project_file.read(_toml(tmp_path, one * 2))
+        medley_toml.read(_toml(tmp_path, one * 2))
     letters = ("caf\u00e9", "cafe\u0301")  # one key
     with pytest.raises(Failed, match=r"line 3: Two tables"):
-        project_file.read(_toml(tmp_path, "".join(one.replace('"a"', f'"{name}"') for name in letters)))
+        medley_toml.read(_toml(tmp_path, "".join(one.replace('"a"', f'"{name}"') for name in letters)))
     twice = project(model("a"), model("a"))
     assert "Two steps have the name Train-a" in " ".join(problems(render(twice, IMAGE)))
 
@@ -171,7 +171,7 @@ def test_model_name_used_twice_is_refused_where_it_is_written(tmp_path: Path) ->
 def test_what_a_model_cannot_be_is_refused(tmp_path: Path, line: str, said: str) -> None:
     text = f'[[model]]\nname = "a"\nframework = "xgboost"\nestimator = "XGBRegressor"\n{line}\n'
     with pytest.raises(Failed, match=r"line [3-9]") as refused:
-        project_file.read(_toml(tmp_path, text))
+        medley_toml.read(_toml(tmp_path, text))
     assert said in str(refused.value)
 
 

@@ -10,14 +10,14 @@ import pytest
 from moto.logs.models import logs_backends
 
 from pipeline import deploy_state
-from pipeline.clients import Clients
+from pipeline.aws.clients import Clients
 from pipeline.deploy import Order, begin, carry_out, planned, planned_rollback
 from pipeline.deploy_plan import rolls_out
 from pipeline.deploy_records import PREVIOUS
 from pipeline.deploy_steps import NotServing, RolledBack, show
 from pipeline.deploy_wait import last_lines
 from pipeline.failed import AGAIN, REFUSED, Failed
-from pipeline.project import Endpoint
+from pipeline.project.records import Endpoint
 from tests.aws.server import ACCOUNT, REGION, StandIn
 from tests.pipeline.account import AT_ONCE, PROJECT, bootstrapped, built, deployed, names, serves
 

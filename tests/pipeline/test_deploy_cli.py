@@ -12,9 +12,9 @@ import pytest
 from click.testing import Result
 from typer.testing import CliRunner
 
-from pipeline.aliases import Aliases
+from pipeline.artifact.aliases import Aliases
+from pipeline.aws.clients import Clients
 from pipeline.cli import app
-from pipeline.clients import Clients
 from pipeline.deploy import begin
 from tests.aws.server import ACCOUNT, REGION, StandIn
 from tests.pipeline.account import PROJECT, bootstrapped, built

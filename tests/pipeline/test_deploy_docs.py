@@ -9,8 +9,8 @@ from pathlib import Path
 import pytest
 from typer.testing import CliRunner
 
+from pipeline.aws.clients import Clients
 from pipeline.cli import app
-from pipeline.clients import Clients
 from serving import artifact
 from tests.aws.server import StandIn
 from tests.pipeline.account import PROJECT, built

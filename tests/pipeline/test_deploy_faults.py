@@ -7,7 +7,7 @@ from dataclasses import replace
 import pytest
 
 from pipeline import deploy_state
-from pipeline.clients import Clients
+from pipeline.aws.clients import Clients
 from pipeline.deploy import carry_out, planned, planned_rollback
 from pipeline.deploy_cleanup import KEPT
 from pipeline.deploy_steps import NotServing

@@ -17,7 +17,7 @@ from pipeline.deploy_cleanup import KEPT
 from pipeline.deploy_plan import deployment_config, plan
 from pipeline.deploy_records import PREVIOUS, Actual, Desired, Made, Step
 from pipeline.failed import AGAIN, Failed
-from pipeline.project import Endpoint, Project, Scaling
+from pipeline.project.records import Endpoint, Project, Scaling
 
 SHOP = Project("shop", "eu-west-1", account="123456789012")
 REPOSITORY = "123456789012.dkr.ecr.eu-west-1.amazonaws.com/medley-shop"

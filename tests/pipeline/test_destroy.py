@@ -9,12 +9,12 @@ from typing import Any
 import pytest
 from typer.testing import CliRunner
 
+from pipeline.aws.clients import Clients
 from pipeline.bootstrap import bootstrap
 from pipeline.cli import app
-from pipeline.clients import Clients
 from pipeline.destroy import Plan, destroy, plan
 from pipeline.failed import REFUSED, WORDS, Failed
-from pipeline.project import Project
+from pipeline.project.records import Project
 from tests.aws.server import ACCOUNT, REGION, StandIn
 from tests.pipeline.account import PROJECT, built, deployed
 from tests.pipeline.once import each_fails_once

@@ -8,7 +8,7 @@ from pathlib import Path
 
 from pipeline.definition import render
 from pipeline.graph import Seen, draw
-from pipeline.project import Project, Training
+from pipeline.project.records import Project, Training
 
 MODELS = (Training("a", "xgboost", "XGBRegressor"), Training("longer", "sklearn", "Ridge"))
 PROJECT = Project("shop", "eu-west-1", "123456789012", models=MODELS)

@@ -8,14 +8,14 @@ from typing import Any
 import pytest
 
 from pipeline import deploy_state, lambda_deploy
-from pipeline.aliases import Aliases
-from pipeline.clients import Clients
+from pipeline.artifact.aliases import Aliases
+from pipeline.artifact.published import Store
+from pipeline.aws.clients import Clients
 from pipeline.definition import render
 from pipeline.definition_check import all_steps
 from pipeline.expressions import parts, replaced
 from pipeline.failed import AGAIN, Failed
-from pipeline.project import Project, Training
-from pipeline.published import Store
+from pipeline.project.records import Project, Training
 from tests.aws.faults import Fault
 from tests.aws.server import ACCOUNT, REGION, StandIn
 from tests.pipeline.account import PROJECT as SHOP

@@ -16,11 +16,11 @@ import pytest
 from sklearn.linear_model import LinearRegression
 from typer.testing import CliRunner, Result
 
+from pipeline.aws.clients import Clients
 from pipeline.cli import app
-from pipeline.clients import Clients
 from pipeline.failed import REFUSED, WORDS
 from pipeline.folder_s3 import FolderS3
-from pipeline.project import Project
+from pipeline.project.records import Project
 from tests.aws.server import ACCOUNT, REGION, StandIn
 from tests.pipeline import engine
 from tests.pipeline.account import bootstrapped

@@ -14,12 +14,12 @@ from pathlib import Path
 import pytest
 from typer.testing import CliRunner
 
+from pipeline.aws.clients import Clients
 from pipeline.cli import app
-from pipeline.clients import Clients
 from pipeline.definition import render
 from pipeline.definition_check import problems
-from pipeline.project import Project
-from pipeline.project_file import read
+from pipeline.project.medley_toml import read
+from pipeline.project.records import Project
 from tests.aws.pipelines import Pipelines
 from tests.aws.server import ACCOUNT, StandIn
 from tests.container import free_port

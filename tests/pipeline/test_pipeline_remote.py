@@ -9,11 +9,11 @@ import pytest
 from typer.testing import CliRunner, Result
 
 from pipeline import overrides
+from pipeline.aws.clients import Clients
 from pipeline.cli import app
-from pipeline.clients import Clients
 from pipeline.definition import render
 from pipeline.failed import AGAIN, REFUSED, WORDS, Failed
-from pipeline.project import Project, Training
+from pipeline.project.records import Project, Training
 from tests.aws.pipelines import Pipelines
 from tests.aws.server import ACCOUNT, REGION, StandIn
 

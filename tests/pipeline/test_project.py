@@ -19,11 +19,13 @@ from botocore.exceptions import (
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from pipeline import clients, project, project_cli, project_file, project_schema
-from pipeline.clients import Clients
+from pipeline import project_cli
+from pipeline.aws import clients
+from pipeline.aws.clients import Clients
 from pipeline.failed import AGAIN, REFUSED, UNREACHABLE, Failed
-from pipeline.project import Endpoint, Project, Scaling
-from pipeline.project_lines import lines_of
+from pipeline.project import medley_toml, records, schema
+from pipeline.project.lines import lines_of
+from pipeline.project.records import Endpoint, Project, Scaling
 from tests.aws.server import ACCOUNT, REGION, StandIn
 
 WHOLE = """
@@ -57,7 +59,7 @@ tag = "1.0"
 
 def _read(folder: Path, text: str) -> Project:
     (folder / "medley.toml").write_text(text, encoding="utf-8")
-    return project_file.read(folder / "medley.toml")
+    return medley_toml.read(folder / "medley.toml")
 
 
 def _mistakes(folder: Path, text: str) -> list[str]:
@@ -164,16 +166,16 @@ def test_what_is_no_toml_is_told_with_its_line(tmp_path: Path, text: str, expect
 
 def test_a_file_that_cannot_be_read_is_told_in_words(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     with pytest.raises(Failed, match=r"medley\.toml cannot be read: No such file"):
-        project_file.read(tmp_path / "medley.toml")
+        medley_toml.read(tmp_path / "medley.toml")
     (tmp_path / "medley.toml").write_bytes(b'name = "\xff"')
     with pytest.raises(Failed, match="is not UTF-8"):
-        project_file.read(tmp_path / "medley.toml")
+        medley_toml.read(tmp_path / "medley.toml")
     monkeypatch.chdir(tmp_path)
     (tmp_path / "a" / "b").mkdir(parents=True)
-    assert project_file.find(tmp_path / "a" / "b") == tmp_path / "medley.toml"
+    assert medley_toml.find(tmp_path / "a" / "b") == tmp_path / "medley.toml"
     (tmp_path / "medley.toml").unlink()
     with pytest.raises(Failed, match="medley init"):
-        project_file.find()
+        medley_toml.find()
 
 
 NAMES = st.text("abc", min_size=1, max_size=2)
@@ -208,11 +210,11 @@ def _toml(value: Any) -> str:
 
 
 RECORDS = {
-    project.Endpoint: project_schema.EndpointTable,
-    project.Scaling: project_schema.ScalingTable,
-    project.Alarms: project_schema.AlarmsTable,
-    project.Image: project_schema.ImageTable,
-    project.Training: project_schema.ModelTable,
+    records.Endpoint: schema.EndpointTable,
+    records.Scaling: schema.ScalingTable,
+    records.Alarms: schema.AlarmsTable,
+    records.Image: schema.ImageTable,
+    records.Training: schema.ModelTable,
 }
 
 
@@ -243,18 +245,18 @@ def test_names_follow_from_the_projects() -> None:
 
 def test_init_writes_a_file_that_is_right_and_says_nothing_but_defaults(tmp_path: Path) -> None:
     path = project_cli.write(tmp_path, "shop", "eu-central-1")
-    assert project_file.read(path) == Project("shop", "eu-central-1")
+    assert medley_toml.read(path) == Project("shop", "eu-central-1")
 
 
 def test_what_the_template_comments_out_is_right_and_has_the_defaults(tmp_path: Path) -> None:
-    text = project_file.TEMPLATE.format(name="shop", region="eu-central-1").replace("-ACCOUNT-", "-123456789012-")
+    text = medley_toml.TEMPLATE.format(name="shop", region="eu-central-1").replace("-ACCOUNT-", "-123456789012-")
     uncommented = "\n".join(
         line.removeprefix("# ") if line.startswith("# ") and _is_toml(line[2:]) else line for line in text.splitlines()
     )
     read = _read(tmp_path, uncommented)
     assert read.endpoint == Endpoint("shop", environment={"MEDLEY_PICKLE": "refuse"}, warm=("churn",))
     assert read.scaling == Scaling(1, 4, 1000)
-    assert read.alarms == project.Alarms(email="you@example.com")
+    assert read.alarms == records.Alarms(email="you@example.com")
     assert (read.account, read.prefix, read.models[0].name) == ("123456789012", "medley", "churn")
 
 
@@ -268,7 +270,7 @@ def _is_toml(line: str) -> bool:
 def test_a_mark_at_the_start_of_the_file_as_windows_editors_write_it_is_no_mistake(tmp_path: Path) -> None:
     path = tmp_path / "medley.toml"
     path.write_text('name = "shop"\nregion = "eu-central-1"\n', encoding="utf-8-sig")
-    assert project_file.read(path).name == "shop"
+    assert medley_toml.read(path).name == "shop"
 
 
 def test_init_never_overwrites(tmp_path: Path) -> None:

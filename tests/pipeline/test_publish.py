@@ -17,14 +17,14 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from pipeline.aliases import Aliases
+from pipeline.artifact.aliases import Aliases
+from pipeline.artifact.publish import Publishing
+from pipeline.artifact.published import Published, Store, checked_name
+from pipeline.artifact.retire import plan, retire
+from pipeline.aws.clients import Clients
 from pipeline.cli import app
-from pipeline.clients import Clients
 from pipeline.failed import AGAIN, REFUSED, UNREACHABLE, Failed
-from pipeline.project import Project
-from pipeline.publish import Publishing
-from pipeline.published import Published, Store, checked_name
-from pipeline.retire import plan, retire
+from pipeline.project.records import Project
 from serving import artifact
 from tests.aws.server import ACCOUNT, REGION, StandIn
 from tests.pipeline.answering import Answer, Answering

@@ -18,11 +18,11 @@ import yaml
 
 from container import smoke
 from pipeline import deploy_cleanup, deploy_plan, deploy_scaling, deploy_state, lambda_deploy
+from pipeline.aws.clients import Clients
 from pipeline.bootstrap import bootstrap
-from pipeline.clients import Clients
 from pipeline.definition import render
 from pipeline.definition_check import all_steps
-from pipeline.project import Project, Scaling, Training
+from pipeline.project.records import Project, Scaling, Training
 from tests.aws.rights import NO_RESOURCE, Grant, Policies, Right, describe_alarms, needed
 from tests.aws.server import ACCOUNT, REGION, StandIn
 from tests.aws.wire import Call

@@ -9,8 +9,8 @@ from pathlib import Path
 
 import pytest
 
-from pipeline import source
 from pipeline.failed import Failed
+from pipeline.image import source
 
 FRAMEWORKS = ("xgboost", "sklearn")
 

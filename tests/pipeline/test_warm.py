@@ -7,11 +7,11 @@ from dataclasses import replace
 import pytest
 
 from pipeline import deploy_state, warm
-from pipeline.aliases import Aliases
-from pipeline.clients import Clients
+from pipeline.artifact.aliases import Aliases
+from pipeline.aws.clients import Clients
 from pipeline.deploy import begin, carry_out, planned, warm_list
 from pipeline.failed import Failed
-from pipeline.project import Endpoint
+from pipeline.project.records import Endpoint
 from tests.aws.server import REGION, StandIn
 from tests.pipeline.account import AT_ONCE, PROJECT, bootstrapped, built, deployed, names
 from tests.pipeline.answering import Answer, Answering, Asked

@@ -14,6 +14,20 @@ ARROWS = {
     "container.endpoint": ("container.endpoint", "serving.artifact", "serving.errors", "serving.names"),
     "container": ("container", "serving"),
     "serving": ("serving",),
+    "pipeline.project": ("pipeline.project", "pipeline.failed"),
+    "pipeline.aws": ("pipeline.aws", "pipeline.project", "pipeline.failed"),
+    "pipeline.artifact": (
+        "pipeline.artifact",
+        "pipeline.aws",
+        "pipeline.project",
+        "pipeline.failed",
+        "serving.artifact",
+        "serving.manifest",
+        "serving.description",
+        "serving.errors",
+        "serving.inspection",
+    ),
+    "pipeline.image": ("pipeline.image", "pipeline.aws", "pipeline.project", "pipeline.failed"),
     "pipeline": (
         "pipeline",
         "serving.artifact",
@@ -40,7 +54,13 @@ def _imports(name: str, path: Path) -> Iterator[str]:
         elif isinstance(node, ast.ImportFrom):
             base = ".".join(package.split(".")[: len(package.split(".")) - node.level + 1]) if node.level else ""
             module = ".".join(filter(None, (base, node.module)))
-            yield from (f"{module}.{alias.name}" if module in OURS else module for alias in node.names)
+            yield from (_named(module, alias.name) for alias in node.names)
+
+
+def _named(module: str, name: str) -> str:
+    """`from module import name`: what that imports is module.name where that is a module itself."""
+    place = ROOT.joinpath(*module.split("."), name)
+    return f"{module}.{name}" if place.is_dir() or place.with_suffix(".py").is_file() else module
 
 
 @pytest.mark.parametrize(("name", "path"), [*_modules()], ids=lambda value: value if isinstance(value, str) else "")
@@ -64,7 +84,7 @@ def test_only_the_schemas_import_pydantic() -> None:
     importing = {
         name for name, path in _modules() if any(found.startswith("pydantic") for found in _imports(name, path))
     }
-    assert importing == {"serving.schema", "pipeline.project_file", "pipeline.project_schema"}
+    assert importing == {"serving.schema", "pipeline.project.medley_toml", "pipeline.project.schema"}
 
 
 def test_what_runs_in_aws_lambda_needs_boto3_alone() -> None:
@@ -81,12 +101,12 @@ def test_what_runs_in_aws_lambda_needs_boto3_alone() -> None:
         found.split(".")[0] for name in seen for found in _imports(name, ROOT / f"{name.replace('.', '/')}.py")
     } - {*sys.stdlib_module_names, "boto3", "botocore", "pipeline"}
     assert {name for name in others if not name.startswith("mypy_boto3_")} == set()
-    assert {"pipeline.clients", "pipeline.published", "pipeline.aliases"} <= seen
+    assert {"pipeline.aws.clients", "pipeline.artifact.published", "pipeline.artifact.aliases"} <= seen
 
 
 def test_only_main_reads_the_environment_and_the_endpoint_hands_it_on() -> None:
     reading = {name for name, path in _modules() if _reads_environment(path)}
-    assert reading == {"container.__main__", "container.endpoint.child", "pipeline.clients"}
+    assert reading == {"container.__main__", "container.endpoint.child", "pipeline.aws.clients"}
 
 
 def _reads_environment(path: Path) -> bool:

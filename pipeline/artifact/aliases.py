@@ -20,10 +20,10 @@ from typing import TYPE_CHECKING, Any, Literal
 
 from botocore.exceptions import BotoCoreError, ClientError
 
-from pipeline.clients import Clients, asking, code, failed
+from pipeline.artifact.published import SUFFIX, Store, checked_name
+from pipeline.aws.clients import Clients, asking, code, failed
 from pipeline.failed import AGAIN, Failed
-from pipeline.project import Project
-from pipeline.published import SUFFIX, Store, checked_name
+from pipeline.project.records import Project
 
 if TYPE_CHECKING:
     from mypy_boto3_s3.type_defs import PutObjectRequestTypeDef

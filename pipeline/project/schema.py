@@ -1,6 +1,6 @@
 """What medley.toml may say: pydantic's models of its tables. A field's description says what would be right.
 
-The fields are those of project.py's records, which have the defaults; only what the file says is taken from here.
+The fields are those of the records, which have the defaults; only what the file says is taken from here.
 """
 
 import unicodedata
@@ -8,7 +8,7 @@ from typing import Annotated, Any, ClassVar, Literal
 
 from pydantic import BaseModel, BeforeValidator, ConfigDict, Field, ValidationInfo, field_validator
 
-from pipeline.verdict import METRICS
+from pipeline.project.records import METRICS
 
 FRAMEWORKS = ("xgboost", "sklearn", "lightgbm", "catboost", "onnx", "skops", "parquet", "torchscript")
 _NONE: Any = None  # of what the file does not say

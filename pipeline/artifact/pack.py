@@ -19,8 +19,8 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
-from pipeline.judge import Judge
-from pipeline.vendor import vendor
+from pipeline.artifact.judge import Judge
+from pipeline.artifact.vendor import vendor
 from serving import artifact, manifest
 from serving.description import describe
 from serving.errors import InvalidModel

@@ -5,11 +5,11 @@ The bucket is versioned, so that what was retired by mistake can be brought back
 
 from dataclasses import dataclass
 
-from pipeline.aliases import Alias, Aliases
-from pipeline.clients import Clients
+from pipeline.artifact.aliases import Alias, Aliases
+from pipeline.artifact.published import SUFFIX, NotThere, Store, Version, checked_name
+from pipeline.aws.clients import Clients
 from pipeline.failed import WORDS, Failed
-from pipeline.project import Project
-from pipeline.published import SUFFIX, NotThere, Store, Version, checked_name
+from pipeline.project.records import Project
 
 
 @dataclass(frozen=True)

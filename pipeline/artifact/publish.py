@@ -14,12 +14,12 @@ from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any
 
-from pipeline.aliases import Aliases, Moved
-from pipeline.clients import Clients
+from pipeline.artifact.aliases import Aliases, Moved
+from pipeline.artifact.judge import Judge, JudgeFailed
+from pipeline.artifact.published import SUFFIX, Published, Store, checked_name
+from pipeline.aws.clients import Clients
 from pipeline.failed import Failed
-from pipeline.judge import Judge, JudgeFailed
-from pipeline.project import Project
-from pipeline.published import SUFFIX, Published, Store, checked_name
+from pipeline.project.records import Project
 from serving.inspection import inspect
 
 _NO_NAMES = ("model", "output")  # what SageMaker calls every artifact

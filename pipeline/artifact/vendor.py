@@ -10,7 +10,7 @@ import shutil
 from pathlib import Path
 from typing import Any
 
-from pipeline.judge import Judge
+from pipeline.artifact.judge import Judge
 from serving.errors import InvalidModel
 
 _WHERE = re.compile(r"^\s*(?:-i|-f|--(?:index-url|extra-index-url|find-links|no-index|trusted-host|pre|prefer-binary))")

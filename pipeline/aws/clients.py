@@ -2,7 +2,7 @@
 
     Clients.of(project)     AWS_ENDPOINT_URL and AWS_ENDPOINT_URL_{SERVICE} are honoured, as boto3 does
     clients.resolve(project)  the project with the caller's account, refused where it is another's, or another region's
-    with asking("..."):     boto3's errors leave as Failed (aws_words.py)
+    with asking("..."):     boto3's errors leave as Failed (words.py)
 
 Standard library and boto3 only: the function in AWS Lambda uses it too.
 """
@@ -16,9 +16,9 @@ import boto3
 from botocore.config import Config
 from botocore.exceptions import BotoCoreError, ClientError
 
-from pipeline.aws_words import asking, code, failed, sentence, status
+from pipeline.aws.words import asking, code, failed, sentence, status
 from pipeline.failed import UNREACHABLE, Failed
-from pipeline.project import Project
+from pipeline.project.records import Project
 
 if TYPE_CHECKING:
     from mypy_boto3_application_autoscaling import ApplicationAutoScalingClient

@@ -12,22 +12,22 @@ import tempfile
 from collections.abc import Callable, Sequence
 from pathlib import Path
 
-from pipeline import images, source
-from pipeline.build import already, tag_of
-from pipeline.clients import Clients, asking
+from pipeline.aws.clients import Clients, asking
 from pipeline.failed import UNREACHABLE, Failed
-from pipeline.images import Pushed
-from pipeline.project import Project
-from pipeline.source import Source
+from pipeline.image import ecr, source
+from pipeline.image.build import already, tag_of
+from pipeline.image.ecr import Pushed
+from pipeline.image.source import Source
+from pipeline.project.records import Project
 
 
 def build(clients: Clients, project: Project, of: Source, engine: str, said: Callable[[str], None]) -> Pushed:
     """The image of this source, pushed. The engine writes to stderr. Raises Failed."""
     tag = tag_of(project, of)
-    if found := images.find(clients, project, tag):
+    if found := ecr.find(clients, project, tag):
         said(already(project, tag))
         return found
-    repository = images.repository(clients, project)
+    repository = ecr.repository(clients, project)
     image, command = f"{repository}:{tag}", shlex.split(engine)
     said(f"Building {image}")
     with tempfile.TemporaryDirectory(prefix="medley-build-") as folder:
@@ -37,7 +37,7 @@ def build(clients: Clients, project: Project, of: Source, engine: str, said: Cal
     _login(clients, command, repository.partition("/")[0])
     said(f"Pushing {image}")
     _run([*command, "push", image], "The push")
-    pushed = images.find(clients, project, tag)
+    pushed = ecr.find(clients, project, tag)
     if pushed is None:
         raise Failed(f"{image} was pushed, and ECR has nothing of that tag: run medley build --local again.")
     return pushed

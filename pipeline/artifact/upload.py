@@ -14,7 +14,7 @@ from typing import TYPE_CHECKING
 
 from botocore.exceptions import ClientError
 
-from pipeline.clients import Clients, code
+from pipeline.aws.clients import Clients, code
 from pipeline.failed import Failed
 
 if TYPE_CHECKING:

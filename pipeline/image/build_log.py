@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Any
 
 from botocore.exceptions import BotoCoreError, ClientError
 
-from pipeline.aws_words import sentence
+from pipeline.aws.words import sentence
 
 if TYPE_CHECKING:
     from mypy_boto3_logs import CloudWatchLogsClient

@@ -12,12 +12,12 @@ from collections.abc import Callable
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
-from pipeline import build_log, images
-from pipeline.clients import Clients, asking, code
+from pipeline.aws.clients import Clients, asking, code
 from pipeline.failed import Failed
-from pipeline.images import Pushed
-from pipeline.project import Project
-from pipeline.source import Source
+from pipeline.image import build_log, ecr
+from pipeline.image.ecr import Pushed
+from pipeline.image.source import Source
+from pipeline.project.records import Project
 
 if TYPE_CHECKING:
     from mypy_boto3_codebuild.type_defs import BuildTypeDef
@@ -59,7 +59,7 @@ def already(project: Project, tag: str) -> str:
 def build(clients: Clients, project: Project, source: Source, watch: Watch) -> Pushed:
     """The image of this source, pushed. Raises Failed: the phase that failed, and the end of its log."""
     tag = tag_of(project, source)
-    if found := images.find(clients, project, tag):
+    if found := ecr.find(clients, project, tag):
         watch.said(already(project, tag))
         return found
     name = _under_way(clients, project, tag)
@@ -88,7 +88,7 @@ def _upload(clients: Clients, project: Project, source: Source) -> None:
 
 def _start(clients: Clients, project: Project, source: Source, tag: str) -> str:
     """StartBuild; the build's name. What is sent twice because an answer was lost is one build (idempotencyToken)."""
-    registry, _, name = images.repository(clients, project).partition("/")
+    registry, _, name = ecr.repository(clients, project).partition("/")
     variables = {
         "ECR_REGISTRY": registry,
         "ECR_REPOSITORY": name,
@@ -150,7 +150,7 @@ def _outcome(clients: Clients, project: Project, tag: str, done: "tuple[BuildTyp
     if found["buildStatus"] != "SUCCEEDED":
         raise _failure(clients, found, log)
     said = {one["name"]: one["value"] for one in found.get("exportedEnvironmentVariables", [])}
-    pushed = images.find(clients, project, tag)
+    pushed = ecr.find(clients, project, tag)
     if pushed is None or pushed.digest != said.get("IMAGE_DIGEST"):
         raise Failed(
             f"The build {found['id']} says that it has pushed {said.get('IMAGE_DIGEST') or 'nothing'}, and ECR has "

@@ -7,9 +7,9 @@ deployment names. Standard library and boto3 only: the function in AWS Lambda us
 from dataclasses import dataclass
 from typing import Any
 
-from pipeline.clients import Clients, asking
+from pipeline.aws.clients import Clients, asking
 from pipeline.failed import Failed
-from pipeline.project import Project
+from pipeline.project.records import Project
 
 LIBRARIES = "libraries-"  # tags of buildspec.yml's kept layers, which are no images to serve with
 

@@ -1,4 +1,4 @@
-"""What a project is: what medley.toml says (project_file.py reads it), and every name that follows from that.
+"""What a project is: what medley.toml says (medley_toml.py reads it), and every name that follows from that.
 
 Standard library only: the function in AWS Lambda uses it too. All names of things in AWS are properties here, so that
 what one command makes is what another finds. Where the file does not say the account, it is the caller's
@@ -11,6 +11,8 @@ from typing import Any, Literal
 
 Cache = Literal["Enabled", "Disabled"]
 Traffic = Literal["canary", "linear", "all_at_once"]
+METRICS = ("accuracy", "f1_macro", "log_loss", "auc", "rmse", "mae", "r2")  # that `train` and `evaluate` know
+AT_MOST = ("log_loss", "rmse", "mae")  # of these less is better
 
 
 @dataclass(frozen=True)

@@ -21,10 +21,10 @@ from typing import TYPE_CHECKING
 
 from botocore.exceptions import ClientError
 
-from pipeline.clients import Clients, asking, code, status
+from pipeline.artifact.upload import Upload
+from pipeline.aws.clients import Clients, asking, code, status
 from pipeline.failed import AGAIN, Failed
-from pipeline.project import Project
-from pipeline.upload import Upload
+from pipeline.project.records import Project
 
 if TYPE_CHECKING:
     from mypy_boto3_s3.type_defs import HeadObjectOutputTypeDef

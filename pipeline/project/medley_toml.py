@@ -1,7 +1,7 @@
 """medley.toml: read, and held against what AWS takes, before anything is asked of AWS.
 
-Every mistake is told at once, each with file, line, what is wrong and what would be right (project_lines.py finds the
-lines). What a field may be is in project_schema.py; defaults are project.py's alone.
+Every mistake is told at once, each with file, line, what is wrong and what would be right (lines.py finds the
+lines). What a field may be is in schema.py; defaults are records.py's alone.
 """
 
 import difflib
@@ -14,9 +14,9 @@ from typing import Any
 from pydantic import ValidationError
 
 from pipeline.failed import REFUSED, Failed
-from pipeline.project import Alarms, Endpoint, Image, Project, Scaling, Training
-from pipeline.project_lines import lines_of
-from pipeline.project_schema import ProjectTables, Table, description, fields_at
+from pipeline.project.lines import lines_of
+from pipeline.project.records import Alarms, Endpoint, Image, Project, Scaling, Training
+from pipeline.project.schema import ProjectTables, Table, description, fields_at
 
 NAME = "medley.toml"
 _AT_LINE = re.compile(r" \(at line (\d+), column \d+\)$")
