@@ -3,7 +3,7 @@
 The model is saved in its framework's own format where that keeps all of it, and as joblib where it does not. What is
 then done with it is what `medley pack` does with a folder (pipeline.artifact.pack).
 
-`medley.Client("shop").predict("churn", rows)` asks an endpoint, on AWS or here (pipeline.client).
+`medley.Client("shop").predict("churn", rows)` asks an endpoint, on AWS or here (pipeline.invoke.client).
 """
 
 import json
@@ -15,9 +15,9 @@ from typing import Any
 from pipeline.artifact.judge import Judge, JudgeFailed
 from pipeline.artifact.pack import Packed
 from pipeline.artifact.pack import pack as _pack
-from pipeline.client import Client
 from pipeline.failed import Failed
-from pipeline.invoking import Invoked, InvokeFailed, Limits
+from pipeline.invoke.client import Client
+from pipeline.invoke.invoking import Invoked, InvokeFailed, Limits
 from serving.errors import InvalidModel
 from serving.saving import save
 

@@ -12,7 +12,7 @@ from pipeline.terminal import plain
 
 if TYPE_CHECKING:
     from pipeline.aws.clients import Clients
-    from pipeline.deploy import Planned
+    from pipeline.deploy.run import Planned
 
 DryRun = Annotated[bool, typer.Option("--dry-run", help="Print what would be done, call by call, and do nothing.")]
 NoWait = Annotated[bool, typer.Option("--no-wait", help="Begin, and do not wait until it is in service.")]
@@ -40,7 +40,7 @@ def deploy(
     as_json: Json = False,
 ) -> None:
     """Make the endpoint what medley.toml says: a new image is rolled out blue/green, and rolled back on alarms."""
-    from pipeline import deploy as deploying
+    from pipeline.deploy import run as deploying
 
     with failures(as_json):
         found, clients = opened(project, endpoint_url)
@@ -58,7 +58,7 @@ def rollback(
     as_json: Json = False,
 ) -> None:
     """Go back to the config that served before this one: blue/green too, and alarms watch."""
-    from pipeline import deploy as deploying
+    from pipeline.deploy import run as deploying
 
     with failures(as_json):
         found, clients = opened(project, endpoint_url)
@@ -70,7 +70,7 @@ def rollback(
 
 def status(project: ProjectFile = None, endpoint_url: EndpointUrl = None, as_json: Json = False) -> None:
     """What serves: state, image, config, instances, scaling, alarms, and the models that are published."""
-    from pipeline import status as looking
+    from pipeline.deploy import status as looking
 
     with failures(as_json):
         found, clients = opened(project, endpoint_url)
@@ -95,7 +95,7 @@ def cost(
     as_json: Json = False,
 ) -> None:
     """What this endpoint costs a month, and what one endpoint for each model would."""
-    from pipeline import cost as counting
+    from pipeline.deploy import cost as counting
 
     with failures(as_json):
         found, clients = opened(project, endpoint_url)
@@ -111,9 +111,9 @@ def cost(
 
 
 def _carry_out(planned: "Planned", clients: "Clients", dry_run: bool, no_wait: bool, as_json: bool) -> None:
-    from pipeline import deploy as deploying
-    from pipeline.deploy_steps import NotServing, show
-    from pipeline.deploy_wait import Pace
+    from pipeline.deploy import run as deploying
+    from pipeline.deploy.steps import NotServing, show
+    from pipeline.deploy.wait import Pace
 
     say(f"{planned.desired.endpoint}: {planned.image.uri} ({planned.image.why})")
     if planned.not_warmed:

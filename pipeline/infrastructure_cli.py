@@ -11,7 +11,7 @@ import typer
 from pipeline.options import EndpointUrl, Json, ProjectFile, failures, opened, print_json, print_table, say
 
 if TYPE_CHECKING:
-    from pipeline.destroy import Plan
+    from pipeline.infrastructure.destroy import Plan
     from pipeline.project.records import Project
 
 
@@ -23,7 +23,7 @@ def attach(app: typer.Typer) -> None:
 
 def bootstrap(project_file: ProjectFile = None, endpoint_url: EndpointUrl = None, as_json: Json = False) -> None:
     """Make what the project stands on: bucket, image repository, build, function, roles, logs, alarms."""
-    from pipeline import bootstrap as made
+    from pipeline.infrastructure import bootstrap as made
 
     with failures(as_json):
         project, clients = opened(project_file, endpoint_url)
@@ -52,7 +52,7 @@ def destroy(
     as_json: Json = False,
 ) -> None:
     """Remove the endpoint and all that the project has in the account; it shows what, and asks first."""
-    from pipeline import destroy as removing
+    from pipeline.infrastructure import destroy as removing
 
     with failures(as_json):
         project, clients = opened(project_file, endpoint_url)

@@ -13,7 +13,7 @@ import typer
 from pipeline.options import HERE, EndpointUrl, Json, ProjectFile, Token, Url, failures, print_json, say
 
 if TYPE_CHECKING:
-    from pipeline.client import Client
+    from pipeline.invoke.client import Client
 
 _CONTENT_TYPES = {
     ".json": "application/json",
@@ -46,7 +46,7 @@ def invoke(
     endpoint_url: EndpointUrl = None,
 ) -> None:
     """Invoke a model with a file or stdin; the answer goes to stdout, its latency to stderr."""
-    from pipeline.endpoint_client import Endpoint
+    from pipeline.invoke.endpoint import Endpoint
 
     source = given or file or sys.stdin.buffer
     if given and file:
@@ -78,8 +78,8 @@ def _on_aws(name: str, model: str, file: Path | None, endpoint_url: str | None, 
     from pipeline.artifact.aliases import Aliases
     from pipeline.artifact.published import SUFFIX
     from pipeline.aws.clients import Clients
-    from pipeline.client import Client
-    from pipeline.invoking import Limits
+    from pipeline.invoke.client import Client
+    from pipeline.invoke.invoking import Limits
     from pipeline.project import medley_toml
 
     path = file or medley_toml.found()

@@ -19,12 +19,12 @@ from typing import Any
 
 from botocore.exceptions import ClientError
 
-from pipeline import gather
 from pipeline.artifact.aliases import Aliases
 from pipeline.aws.clients import Clients, asking, code
 from pipeline.failed import Failed
 from pipeline.project.records import Project
-from pipeline.verdict import Judged, verdict
+from pipeline.training import gather
+from pipeline.training.verdict import Judged, verdict
 
 _MODEL = "Model-"
 _LONGEST = 1000  # characters: Pipelines carries 1,024 from a function's answer
@@ -44,7 +44,7 @@ class Trained:
 @dataclass(frozen=True)
 class Hosting:
     """What is done to the endpoint. moves: whether a deploy of that image would make or change it, so that it has to
-    be waited for; begin: as deploy.begin."""
+    be waited for; begin: as deploy.run's."""
 
     moves: Callable[[Project, Clients, str], bool]
     begin: Callable[[Project, Clients, str], Mapping[str, Any]]
@@ -124,14 +124,14 @@ def deploy(event: Mapping[str, Any], clients: Clients, hosting: Hosting) -> dict
 
 def moves(project: Project, clients: Clients, image: str) -> bool:
     """Whether something would have to be waited for."""
-    from pipeline import deploy as deploys
+    from pipeline.deploy import run as deploys
 
     return any(not step.operation for step in deploys.planned(project, clients, deploys.Order(image or None)).steps)
 
 
 def begin(project: Project, clients: Clients, image: str, say: Callable[[str], None] = print) -> Mapping[str, Any]:
     """As `medley deploy` would, up to the first wait. say: of each step, which the function's log shows."""
-    from pipeline import deploy as deploys  # which judging does without
+    from pipeline.deploy import run as deploys  # which judging does without
 
     return deploys.begin(project, clients, say, image)
 

@@ -10,19 +10,19 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
-from pipeline import overrides, pipeline_data
 from pipeline.aws.clients import Clients
-from pipeline.definition import ADD, DEPLOY, JUDGE, render
-from pipeline.definition_check import notes
 from pipeline.failed import DONE, REFUSED, Failed
-from pipeline.gather import parts
-from pipeline.graph import Seen, draw, live
-from pipeline.local_run import EXECUTING, FAILED, SUCCEEDED, Done, Run
-from pipeline.local_world import World
+from pipeline.local_mode.run import EXECUTING, FAILED, SUCCEEDED, Done, Run
+from pipeline.local_mode.world import World
 from pipeline.options import print_json, print_table, say
-from pipeline.pipeline_remote import checked, ensure_group, lasting
 from pipeline.project import medley_toml
 from pipeline.project.records import Project
+from pipeline.training import overrides, rows
+from pipeline.training.check import notes
+from pipeline.training.definition import ADD, DEPLOY, JUDGE, render
+from pipeline.training.gather import parts
+from pipeline.training.graph import Seen, draw, live
+from pipeline.training.remote import checked, ensure_group, lasting
 
 _ACCOUNT = "000000000000"  # of this machine
 _HERE = "local"  # where there is no image
@@ -54,7 +54,7 @@ def run(where: Where, words: Sequence[str], keep: bool, as_json: bool) -> int:
             ensure_group(project, world.clients)
         data = where.data or file.parent / "data"
         if where.data or data.is_dir():
-            given = pipeline_data.given(project, world.clients, definition, data, given)
+            given = rows.given(project, world.clients, definition, data, given)
         run = Run(definition, overrides.values(definition, given), world, where.parallel)
         _watched(run, definition, as_json)
         _tell(run, definition, world, as_json)

@@ -51,7 +51,7 @@ def models(
     endpoint_url: EndpointUrl = None,
 ) -> None:
     """What is loaded, and what it takes; with --remote what is published."""
-    from pipeline.endpoint_client import Endpoint
+    from pipeline.invoke.endpoint import Endpoint
 
     if remote:
         with failures(as_json):
@@ -100,7 +100,7 @@ def logs(
     as_json: Json = False,
 ) -> None:
     """The container's log."""
-    from pipeline.endpoint_client import Endpoint
+    from pipeline.invoke.endpoint import Endpoint
 
     try:
         with failures(as_json):
@@ -118,8 +118,8 @@ def fit(
     as_json: Json = False,
 ) -> None:
     """Which models fit in this memory? Each is loaded here once, alone, and what it takes is measured."""
-    from pipeline import fitting
-    from pipeline.local import StartFailed
+    from pipeline.invoke import fitting
+    from pipeline.invoke.local import StartFailed
 
     try:
         available = fitting.size(memory)
@@ -142,7 +142,7 @@ def fit(
 
 
 def _order(order: str, model: str, url: str, token: str | None, as_json: bool) -> None:
-    from pipeline.endpoint_client import Endpoint
+    from pipeline.invoke.endpoint import Endpoint
 
     with failures(as_json):
         told = Endpoint(url, token).ask(f"/manage/{order}", {"target_model": model})

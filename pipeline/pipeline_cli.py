@@ -16,8 +16,8 @@ from pipeline.options import EndpointUrl, Engine, Json, ProjectFile, failures, o
 
 if TYPE_CHECKING:
     from pipeline.aws.clients import Clients
-    from pipeline.pipeline_remote import Execution
     from pipeline.project.records import Project
+    from pipeline.training.remote import Execution
 
 Set = Annotated[
     list[str] | None,
@@ -43,10 +43,10 @@ def attach(app: typer.Typer) -> None:
 
 def render(project: ProjectFile = None, image: Image = None, endpoint_url: EndpointUrl = None) -> None:
     """Print the pipeline's definition, checked as SageMaker would. Asks AWS only for what medley.toml does not say."""
-    from pipeline import pipeline_remote
+    from pipeline.training import remote
 
     with failures():
-        print(json.dumps(pipeline_remote.checked(_rendered(*_known(project, endpoint_url, image), image)), indent=2))
+        print(json.dumps(remote.checked(_rendered(*_known(project, endpoint_url, image), image)), indent=2))
 
 
 def upsert(
@@ -57,13 +57,13 @@ def upsert(
     as_json: Json = False,
 ) -> None:
     """Create the pipeline in the account, or update it where medley.toml or the image has changed."""
-    from pipeline import pipeline_remote
-    from pipeline.definition_check import count_steps, notes
+    from pipeline.training import remote
+    from pipeline.training.check import count_steps, notes
 
     with failures(as_json):
         what, clients = opened(project, endpoint_url)
         definition = _rendered(what, clients, image)
-        done = pipeline_remote.upsert(what, clients, definition, parallel)
+        done = remote.upsert(what, clients, definition, parallel)
         if as_json:
             return print_json({"pipeline": what.pipeline_name, "done": done, "notes": notes(definition)})
         say(f"{what.pipeline_name}: {done}, {count_steps(definition)} steps for {len(what.models)} models.")
@@ -82,21 +82,21 @@ def start(
     as_json: Json = False,
 ) -> None:
     """Start a run in the account."""
-    from pipeline import overrides, pipeline_data, pipeline_remote
+    from pipeline.training import overrides, remote, rows
 
     with failures(as_json):
         what, clients = opened(project, endpoint_url)
         given = overrides.read(set_ or ())
         if data:
-            definition = pipeline_remote.definition_of(what, clients)
-            given = pipeline_data.given(what, clients, definition, data, given)
-        arn = pipeline_remote.start(what, clients, given, beside)
+            definition = remote.definition_of(what, clients)
+            given = rows.given(what, clients, definition, data, given)
+        arn = remote.start(what, clients, given, beside)
         if not as_json:
             say(f"Started {arn}. `medley pipeline status --follow` shows it.")
         elif not follow:  # one document: that of the end
             print_json({"execution": arn, "parameters": given})
         if follow:
-            _follow(lambda: pipeline_remote.execution(what, clients, arn), as_json)
+            _follow(lambda: remote.execution(what, clients, arn), as_json)
 
 
 def status(
@@ -107,13 +107,13 @@ def status(
     as_json: Json = False,
 ) -> None:
     """The graph of a run's steps, and how each stands. Ends with 1 where the run has failed."""
-    from pipeline import pipeline_remote
+    from pipeline.training import remote
 
     with failures(as_json):
         what, clients = opened(project, endpoint_url)
 
         def look() -> "Execution":
-            return pipeline_remote.execution(what, clients, execution)
+            return remote.execution(what, clients, execution)
 
         if follow:
             return _follow(look, as_json)
@@ -159,8 +159,8 @@ def _known(project: Path | None, endpoint_url: str | None, image: str | None) ->
 
 
 def _rendered(project: "Project", clients: "Clients", image: str | None) -> Mapping[str, Any]:
-    from pipeline.definition import render
     from pipeline.failed import Failed
+    from pipeline.training.definition import render
 
     if not project.models:
         raise Failed("medley.toml has no [[model]], so there is nothing to train: add one (docs/pipeline.md).")
@@ -185,7 +185,7 @@ def _newest(project: "Project", clients: "Clients") -> str:
 
 def _follow(look: Callable[[], "Execution"], as_json: bool) -> None:
     """A terminal shows the graph meanwhile; ends as the run does."""
-    from pipeline.graph import draw, live
+    from pipeline.training.graph import draw, live
 
     found = look()
     with live(lambda: draw(found.definition, found.seen)):
@@ -207,7 +207,7 @@ def _end(found: "Execution", as_json: bool) -> None:
 
 
 def _show(found: "Execution") -> None:
-    from pipeline.graph import draw
+    from pipeline.training.graph import draw
 
     show_graph(draw(found.definition, found.seen))
     given = ", ".join(f"{name}={value}" for name, value in found.parameters.items())

@@ -13,7 +13,7 @@ from typing import Annotated, Any
 
 import typer
 
-from pipeline import local
+from pipeline.invoke import local
 
 
 def run(arguments: Sequence[str]) -> None:

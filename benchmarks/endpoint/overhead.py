@@ -18,7 +18,7 @@ from pathlib import Path
 from benchmarks import client
 from benchmarks.endpoint import fast
 from benchmarks.figures import quantile
-from pipeline.local import Local
+from pipeline.invoke.local import Local
 
 CLIENTS = (1, 8)
 

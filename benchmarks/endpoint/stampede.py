@@ -12,7 +12,7 @@ from prometheus_client.parser import text_string_to_metric_families
 
 from benchmarks.endpoint import catalogue
 from benchmarks.figures import quantile
-from pipeline.local import Local
+from pipeline.invoke.local import Local
 
 
 def measure(calls: int) -> dict[str, float]:

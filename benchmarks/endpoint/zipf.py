@@ -21,7 +21,7 @@ from pathlib import Path
 
 from benchmarks.endpoint import catalogue
 from benchmarks.figures import quantile
-from pipeline.local import Local
+from pipeline.invoke.local import Local
 
 _QUIET_SHARE = 0.1  # of the time, for the quiet server
 _QUIET_MODELS = 20

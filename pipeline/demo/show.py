@@ -20,7 +20,7 @@ from rich.table import Table
 
 from pipeline.demo import models
 from pipeline.demo.models import Trained
-from pipeline.local import Local, StartFailed
+from pipeline.invoke.local import Local, StartFailed
 from serving import artifact
 
 _WARM_CALLS = 20

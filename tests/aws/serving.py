@@ -29,7 +29,7 @@ from moto.sagemaker.exceptions import AWSValidationException
 from moto.sagemaker.responses import SageMakerResponse
 from moto.sagemakerruntime.responses import SageMakerRuntimeResponse
 
-from pipeline.local import Local, StartFailed
+from pipeline.invoke.local import Local, StartFailed
 from tests.aws import registry
 from tests.aws.registry import DOCKER
 from tests.aws.server import StandIn

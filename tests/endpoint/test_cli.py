@@ -16,8 +16,8 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from container.endpoint.options import parse, table
-from pipeline import fitting
-from pipeline.local import Local, command
+from pipeline.invoke import fitting
+from pipeline.invoke.local import Local, command
 
 from .rig import write_artifact
 from .test_process import _options

@@ -7,7 +7,7 @@ from pathlib import Path
 
 import pytest
 
-from pipeline.local import Local, StartFailed
+from pipeline.invoke.local import Local, StartFailed
 
 from .rig import Rig, write_artifact
 from .test_process import _invoke, _options

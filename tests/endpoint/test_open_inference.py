@@ -21,7 +21,7 @@ from tritonclient.utils import InferenceServerException, np_to_triton_dtype
 from container.endpoint.binary import filled, split
 from container.endpoint.errors import ValidationError
 from container.endpoint.tensors import body_of, output_of
-from pipeline.local import Local
+from pipeline.invoke.local import Local
 from serving import artifact
 
 from .rig import Rig

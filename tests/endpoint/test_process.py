@@ -18,7 +18,7 @@ from typing import Any
 
 import pytest
 
-from pipeline.local import Local, StartFailed, command
+from pipeline.invoke.local import Local, StartFailed, command
 
 from . import stub
 from .rig import runtime, write_artifact
@@ -230,7 +230,7 @@ def test_container_ends_with_an_endpoint_that_is_killed(start: Start) -> None:
 @pytest.mark.parametrize("number", [signal.SIGKILL, signal.SIGHUP])
 def test_endpoint_ends_with_a_starter_that_is_ended(models: Path, scratch: Path, number: int) -> None:
     lines = (
-        "import threading; from pathlib import Path; from pipeline.local import Local\n"
+        "import threading; from pathlib import Path; from pipeline.invoke.local import Local\n"
         f"with Local(Path({str(models)!r}), *{_options()!r}) as e:\n"
         " print(e.process.pid, flush=True); threading.Event().wait()"
     )

@@ -20,7 +20,7 @@ from moto.server import ThreadedMotoServer
 
 from container.endpoint.parts import Limits
 from container.endpoint.store_s3 import S3Store
-from pipeline.local import Local, command
+from pipeline.invoke.local import Local, command
 
 from .rig import Rig, artifact_bytes
 from .test_process import _invoke, _options

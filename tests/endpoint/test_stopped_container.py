@@ -17,7 +17,7 @@ import pytest
 from botocore.exceptions import ClientError
 
 from container.endpoint.parts import Limits
-from pipeline.local import Local
+from pipeline.invoke.local import Local
 from serving import artifact
 from tests.container import cmdline, descendants, gone, until
 

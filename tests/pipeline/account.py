@@ -3,10 +3,10 @@
 import json
 from typing import Any
 
-from pipeline import deploy_state
 from pipeline.aws.clients import Clients
-from pipeline.deploy import Order, Planned, carry_out, planned
-from pipeline.deploy_wait import Pace
+from pipeline.deploy import observed
+from pipeline.deploy.run import Order, Planned, carry_out, planned
+from pipeline.deploy.wait import Pace
 from pipeline.project.records import Endpoint, Project, Scaling
 from tests.aws.server import ACCOUNT, REGION
 
@@ -50,7 +50,7 @@ def names(of: Planned) -> list[str]:
 
 def serves(clients: Clients) -> str:
     """The digest that serves."""
-    config = deploy_state.describe(clients, PROJECT.endpoint.name).config
+    config = observed.describe(clients, PROJECT.endpoint.name).config
     variant = clients.sagemaker.describe_endpoint_config(EndpointConfigName=config)["ProductionVariants"][0]
     image = clients.sagemaker.describe_model(ModelName=variant["ModelName"])["PrimaryContainer"]["Image"]
     return image.partition("@")[2]

@@ -13,15 +13,16 @@ from typing import Any
 import pytest
 from typer.testing import CliRunner
 
-from pipeline import failed, function_code
+from pipeline import failed
 from pipeline.aws.clients import Clients
-from pipeline.bootstrap import Bootstrapped, bootstrap, parameters
 from pipeline.cli import app
 from pipeline.failed import AGAIN, REFUSED, Failed
-from pipeline.function_code import Code, imported
+from pipeline.infrastructure import function_code
+from pipeline.infrastructure.bootstrap import Bootstrapped, bootstrap, parameters
+from pipeline.infrastructure.function_code import Code, imported
+from pipeline.infrastructure.stack import TEMPLATE
 from pipeline.project import records
 from pipeline.project.records import Alarms, Endpoint, Project, Training
-from pipeline.stack import TEMPLATE
 from tests.aws.server import ACCOUNT, REGION, StandIn
 from tests.aws.wire import Call
 from tests.pipeline.once import each_fails_once
@@ -324,12 +325,12 @@ def test_every_call_may_fail_once_and_running_again_finishes(aws: StandIn) -> No
 
 
 def test_code_of_a_module_is_all_of_ours_that_it_can_import_and_its_bytes_do_not_change() -> None:
-    code = function_code.code("pipeline.bootstrap")
-    assert {"pipeline", "pipeline.aws.clients", "pipeline.stack", "pipeline.failed"} < set(code.modules)
+    code = function_code.code("pipeline.infrastructure.bootstrap")
+    assert {"pipeline", "pipeline.aws.clients", "pipeline.infrastructure.stack", "pipeline.failed"} < set(code.modules)
     assert "pipeline.cli" not in code.modules
     names = zipfile.ZipFile(BytesIO(code.zipped)).namelist()
     assert "pipeline/aws/clients.py" in names
-    assert code.sha256 == function_code.code("pipeline.bootstrap").sha256
+    assert code.sha256 == function_code.code("pipeline.infrastructure.bootstrap").sha256
 
 
 def test_function_runs_on_what_lambda_has() -> None:

@@ -22,7 +22,7 @@ from pipeline.artifact.aliases import Aliases
 from pipeline.artifact.published import Store
 from pipeline.aws.clients import Clients
 from pipeline.failed import AGAIN, REFUSED, UNREACHABLE
-from pipeline.local import Local
+from pipeline.invoke.local import Local
 from pipeline.project.records import Endpoint, Project
 from serving import artifact
 from tests.aws.server import ACCOUNT, REGION, StandIn

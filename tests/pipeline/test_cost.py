@@ -7,8 +7,8 @@ from typing import Any
 
 import pytest
 
-from pipeline import cost
 from pipeline.aws.clients import Clients
+from pipeline.deploy import cost
 from pipeline.failed import WORDS, Failed
 from pipeline.project.records import Endpoint
 from tests.aws.server import REGION, StandIn

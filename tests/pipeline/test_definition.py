@@ -8,11 +8,11 @@ from typing import Any
 
 import pytest
 
-from pipeline.definition import render, slug
-from pipeline.definition_check import LARGEST, all_steps, count_steps, notes, problems
 from pipeline.failed import Failed
 from pipeline.project import medley_toml
 from pipeline.project.records import Endpoint, Project, Training
+from pipeline.training.check import LARGEST, all_steps, count_steps, notes, problems
+from pipeline.training.definition import render, slug
 
 GOLDEN = Path(__file__).parent / "golden"
 IMAGE = "123456789012.dkr.ecr.eu-central-1.amazonaws.com/medley-golden:1"

@@ -9,13 +9,13 @@ from typing import Any
 import pytest
 from moto.logs.models import logs_backends
 
-from pipeline import deploy_state
 from pipeline.aws.clients import Clients
-from pipeline.deploy import Order, begin, carry_out, planned, planned_rollback
-from pipeline.deploy_plan import rolls_out
-from pipeline.deploy_records import PREVIOUS
-from pipeline.deploy_steps import NotServing, RolledBack, show
-from pipeline.deploy_wait import last_lines
+from pipeline.deploy import observed
+from pipeline.deploy.plan import rolls_out
+from pipeline.deploy.records import PREVIOUS
+from pipeline.deploy.run import Order, begin, carry_out, planned, planned_rollback
+from pipeline.deploy.steps import NotServing, RolledBack, show
+from pipeline.deploy.wait import last_lines
 from pipeline.failed import AGAIN, REFUSED, Failed
 from pipeline.project.records import Endpoint
 from tests.aws.server import ACCOUNT, REGION, StandIn
@@ -34,8 +34,8 @@ def clients(aws: StandIn) -> Clients:
 def test_first_deploy_serves_and_the_second_has_nothing_to_do(aws: StandIn, clients: Clients) -> None:
     done = deployed(clients)
     assert done["done"] == "done"
-    assert deploy_state.describe(clients, "shop").status == "InService"
-    assert deploy_state.target(clients, "shop") == (1, 4)
+    assert observed.describe(clients, "shop").status == "InService"
+    assert observed.target(clients, "shop") == (1, 4)
     changes = len(aws.calls)
     again = deployed(clients)
     assert again["done"] == "nothing to do"
@@ -65,7 +65,7 @@ def test_new_image_is_rolled_out_and_alarms_can_roll_it_back(aws: StandIn, clien
     config = aws.sagemaker.deployment_config("shop")
     assert config
     assert len(config["AutoRollbackConfiguration"]["Alarms"]) == 4
-    tags = deploy_state.tags_of(clients, deploy_state.describe(clients, "shop").answer["EndpointArn"])
+    tags = observed.tags_of(clients, observed.describe(clients, "shop").answer["EndpointArn"])
     assert tags[PREVIOUS] == first["config"]
     assert any("Updating" in line for line in done["said"]), "progress is told"
 
@@ -93,7 +93,7 @@ def test_roll_out_that_an_alarm_ends_says_why_and_shows_the_log(aws: StandIn, cl
     assert "as before" in str(failure.value)
     assert failure.value.log == ("import of xgboost failed: no libgomp",)
     assert serves(clients) == old
-    assert deploy_state.target(clients, "shop") == (1, 4)
+    assert observed.target(clients, "shop") == (1, 4)
     assert deployed(clients)["done"] == "done", "deploying again is how it is mended"
 
 
@@ -104,7 +104,7 @@ def test_roll_back_that_fails_as_well_is_told_and_deploying_again_mends_it(aws: 
     with pytest.raises(NotServing, match=r"There is no capacity\. The update has failed, and so has its roll-back"):
         deployed(clients)
     deployed(clients)
-    assert (serves(clients), deploy_state.describe(clients, "shop").status) == (second, "InService")
+    assert (serves(clients), observed.describe(clients, "shop").status) == (second, "InService")
 
 
 def test_wait_has_an_end_and_the_roll_out_goes_on(aws: StandIn, clients: Clients) -> None:
@@ -120,8 +120,8 @@ def test_scaling_is_there_again_after_another_instance_type_was_rolled_back(aws:
     aws.sagemaker.goes("shop", "RollingBack", reason="Alarm medley-shop-5xx was in ALARM")
     with pytest.raises(RolledBack):
         deployed(clients, replace(PROJECT, endpoint=Endpoint("shop", "ml.c5.xlarge")))
-    assert deploy_state.target(clients, "shop") == (1, 4)
-    assert deploy_state.policy(clients, "shop")
+    assert observed.target(clients, "shop") == (1, 4)
+    assert observed.policy(clients, "shop")
     aws.sagemaker.goes("shop", "RollingBack", reason="Alarm medley-shop-5xx was in ALARM")
     aws.fail("RegisterScalableTarget", how="denied")
     with pytest.raises(RolledBack, match="Alarm medley-shop-5xx was in ALARM"):
@@ -159,7 +159,7 @@ def test_endpoint_that_fails_when_it_is_created_says_why_and_deploying_again_men
     assert ("application-autoscaling", "RegisterScalableTarget") not in aws.calls, "there is nothing to scale"
     assert names(planned(PROJECT, clients))[:2] == ["delete endpoint", "wait until deleted"]
     assert deployed(clients)["done"] == "done"
-    assert deploy_state.describe(clients, "shop").status == "InService"
+    assert observed.describe(clients, "shop").status == "InService"
 
 
 @pytest.mark.parametrize("state", ["Creating", "Updating", "RollingBack", "SystemUpdating"])
@@ -175,7 +175,7 @@ def test_endpoint_in_between_is_left_alone_and_told(aws: StandIn, clients: Clien
         built(clients, 2)
         aws.sagemaker.goes("shop", {"Updating": "InService"}.get(state, state), looks=3)
         begin(PROJECT, clients, lambda _: None)
-    while deploy_state.describe(clients, "shop").status != state:
+    while observed.describe(clients, "shop").status != state:
         pass
     built(clients, 3)
     before = len(aws.calls)
@@ -235,7 +235,7 @@ def test_account_without_alarms_is_told_to_bootstrap(aws: StandIn, clients: Clie
 
 def test_endpoint_of_another_project_is_left_alone(aws: StandIn, clients: Clients) -> None:
     deployed(clients)
-    arn = deploy_state.describe(clients, "shop").answer["EndpointArn"]
+    arn = observed.describe(clients, "shop").answer["EndpointArn"]
     clients.sagemaker.add_tags(ResourceArn=arn, Tags=[{"Key": "medley:project", "Value": "other"}])
     built(clients, 2)
     with pytest.raises(Failed, match="is of the project other, and this one is shop: nothing was done") as refusal:

@@ -15,7 +15,7 @@ from typer.testing import CliRunner
 from pipeline.artifact.aliases import Aliases
 from pipeline.aws.clients import Clients
 from pipeline.cli import app
-from pipeline.deploy import begin
+from pipeline.deploy.run import begin
 from tests.aws.server import ACCOUNT, REGION, StandIn
 from tests.pipeline.account import PROJECT, bootstrapped, built
 
@@ -278,7 +278,7 @@ def test_the_function_in_lambda_needs_nothing_but_boto3() -> None:
         "        if name.split('.')[0] in ('pydantic', 'rich', 'typer', 'yaml', 'numpy', 'serving', 'container'):\n"
         "            raise ImportError(name)\n"
         "sys.meta_path.insert(0, No())\n"
-        "import pipeline.deploy, pipeline.status, pipeline.cost\n"
+        "import pipeline.deploy.run, pipeline.deploy.status, pipeline.deploy.cost\n"
     )
     done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, timeout=60)
     assert done.returncode == 0, done.stderr

@@ -6,11 +6,11 @@ from dataclasses import replace
 
 import pytest
 
-from pipeline import deploy_state
 from pipeline.aws.clients import Clients
-from pipeline.deploy import carry_out, planned, planned_rollback
-from pipeline.deploy_cleanup import KEPT
-from pipeline.deploy_steps import NotServing
+from pipeline.deploy import observed
+from pipeline.deploy.cleanup import KEPT
+from pipeline.deploy.run import carry_out, planned, planned_rollback
+from pipeline.deploy.steps import NotServing
 from pipeline.failed import Failed
 from tests.aws.server import StandIn
 from tests.pipeline.account import AT_ONCE, PROJECT, bootstrapped, built, deployed, names, serves
@@ -52,9 +52,9 @@ def _each_fails_once(aws: StandIn, clients: Clients, operations: Sequence[str], 
 def _whole(clients: Clients, serving: str, models: int) -> None:
     """In service, scaled, nothing left to do, and no more than was wanted."""
     assert serves(clients) == serving
-    assert deploy_state.describe(clients, "shop").status == "InService"
-    assert deploy_state.target(clients, "shop") == (1, 4)
-    assert deploy_state.policy(clients, "shop")
+    assert observed.describe(clients, "shop").status == "InService"
+    assert observed.target(clients, "shop") == (1, 4)
+    assert observed.policy(clients, "shop")
     assert planned(PROJECT, clients).steps == ()
     assert len(clients.sagemaker.list_models()["Models"]) == models
     assert len(clients.sagemaker.list_endpoint_configs()["EndpointConfigs"]) == models
@@ -67,7 +67,7 @@ def _started_over(clients: Clients) -> None:
     clients.autoscaling.delete_scaling_policy(PolicyName="shop-invocations", **scaled)  # type: ignore[arg-type]
     clients.autoscaling.deregister_scalable_target(**scaled)  # type: ignore[arg-type]
     clients.sagemaker.delete_endpoint(EndpointName="shop")
-    while deploy_state.describe(clients, "shop").status:
+    while observed.describe(clients, "shop").status:
         pass
     for config in clients.sagemaker.list_endpoint_configs()["EndpointConfigs"]:
         clients.sagemaker.delete_endpoint_config(EndpointConfigName=config["EndpointConfigName"])
@@ -127,8 +127,8 @@ def _finished(clients: Clients) -> None:
         deployed(clients)
     deployed(clients)
     assert planned(PROJECT, clients).steps == ()
-    assert deploy_state.target(clients, "shop") == (1, 4)
-    assert deploy_state.describe(clients, "shop").status == "InService"
+    assert observed.target(clients, "shop") == (1, 4)
+    assert observed.describe(clients, "shop").status == "InService"
 
 
 def test_what_nothing_uses_goes_once_whatever_fails(aws: StandIn, clients: Clients) -> None:

@@ -12,10 +12,10 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from pipeline import deploy_desired
-from pipeline.deploy_cleanup import KEPT
-from pipeline.deploy_plan import deployment_config, plan
-from pipeline.deploy_records import PREVIOUS, Actual, Desired, Made, Step
+from pipeline.deploy.cleanup import KEPT
+from pipeline.deploy.desired import desired as desired_of
+from pipeline.deploy.plan import deployment_config, plan
+from pipeline.deploy.records import PREVIOUS, Actual, Desired, Made, Step
 from pipeline.failed import AGAIN, Failed
 from pipeline.project.records import Endpoint, Project, Scaling
 
@@ -29,7 +29,7 @@ def _image(number: int) -> str:
 
 def _desired(image: int = 1, scaling: Scaling | None = None, warm: tuple[str, ...] = (), **endpoint: Any) -> Desired:
     project = replace(SHOP, endpoint=Endpoint("shop", **endpoint), scaling=scaling)
-    return deploy_desired.desired(project, _image(image), warm)
+    return desired_of(project, _image(image), warm)
 
 
 @dataclass
@@ -144,7 +144,7 @@ class World:
 
 
 def _execute(world: World, steps: list[Step], until: int | None = None) -> bool:
-    """As deploy_steps.execute does, up to `until`."""
+    """As steps.execute does, up to `until`."""
     for place, step in enumerate(steps[:until]):
         if not world.do(step):
             for late in steps[place:]:
@@ -426,7 +426,7 @@ def test_what_a_roll_back_goes_to_stays_however_old() -> None:
 def test_name_that_leaves_no_room_for_a_hash_is_refused() -> None:
     project = replace(SHOP, endpoint=Endpoint("s" * 55))
     with pytest.raises(Failed, match="at most 54"):
-        deploy_desired.desired(project, _image(1))
+        desired_of(project, _image(1))
 
 
 def test_warm_list_is_invoked_only_where_a_fleet_is_new() -> None:

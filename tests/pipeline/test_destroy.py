@@ -10,10 +10,10 @@ import pytest
 from typer.testing import CliRunner
 
 from pipeline.aws.clients import Clients
-from pipeline.bootstrap import bootstrap
 from pipeline.cli import app
-from pipeline.destroy import Plan, destroy, plan
 from pipeline.failed import REFUSED, WORDS, Failed
+from pipeline.infrastructure.bootstrap import bootstrap
+from pipeline.infrastructure.destroy import Plan, destroy, plan
 from pipeline.project.records import Project
 from tests.aws.server import ACCOUNT, REGION, StandIn
 from tests.pipeline.account import PROJECT, built, deployed

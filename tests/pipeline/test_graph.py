@@ -6,9 +6,9 @@ import subprocess
 import sys
 from pathlib import Path
 
-from pipeline.definition import render
-from pipeline.graph import Seen, draw
 from pipeline.project.records import Project, Training
+from pipeline.training.definition import render
+from pipeline.training.graph import Seen, draw
 
 MODELS = (Training("a", "xgboost", "XGBRegressor"), Training("longer", "sklearn", "Ridge"))
 PROJECT = Project("shop", "eu-west-1", "123456789012", models=MODELS)
@@ -53,7 +53,7 @@ def test_a_state_that_is_not_known_is_drawn_all_the_same() -> None:
 def test_terminal_shows_the_graph_while_it_runs() -> None:
     """A graph of one step whose state changes, on a terminal of its own."""
     code = (
-        "from pipeline.graph import Seen, draw, live\n"
+        "from pipeline.training.graph import Seen, draw, live\n"
         "steps = {'Steps': [{'Name': 'Train-a', 'Type': 'Training', 'Arguments': {}}]}\n"
         "with live(lambda: draw(steps, {'Train-a': Seen('Executing', '3 s')})) as is_drawn: print(is_drawn)\n"
     )

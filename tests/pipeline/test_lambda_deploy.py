@@ -7,15 +7,16 @@ from typing import Any
 
 import pytest
 
-from pipeline import deploy_state, lambda_deploy
+from pipeline import lambda_deploy
 from pipeline.artifact.aliases import Aliases
 from pipeline.artifact.published import Store
 from pipeline.aws.clients import Clients
-from pipeline.definition import render
-from pipeline.definition_check import all_steps
-from pipeline.expressions import parts, replaced
+from pipeline.deploy import observed
 from pipeline.failed import AGAIN, Failed
 from pipeline.project.records import Project, Training
+from pipeline.training.check import all_steps
+from pipeline.training.definition import render
+from pipeline.training.expressions import parts, replaced
 from tests.aws.faults import Fault
 from tests.aws.server import ACCOUNT, REGION, StandIn
 from tests.pipeline.account import PROJECT as SHOP
@@ -139,7 +140,7 @@ def test_way_is_to_add_only_where_the_endpoint_stays_as_it_is(aws: StandIn, clie
 def test_first_run_makes_the_endpoint_and_does_not_wait_for_it(aws: StandIn, clients: Clients) -> None:
     done = call(clients, event())
     assert done["Moves"] == "yes"
-    assert deploy_state.describe(clients, "shop").status == "Creating"
+    assert observed.describe(clients, "shop").status == "Creating"
     told = report(clients, done)
     assert told["endpoint"] == "shop"
     assert told["left"][0] == "wait until in service"
@@ -159,7 +160,7 @@ def test_models_are_added_to_a_running_endpoint_without_an_update(aws: StandIn, 
     assert "the endpoint stays as it is" in done["Sentence"]
     made = {operation for service, operation in aws.calls[before:] if service == "sagemaker"}
     assert not {one for one in made if one.startswith(("Create", "Update", "Delete"))}
-    assert deploy_state.describe(clients, "shop").status == "InService"
+    assert observed.describe(clients, "shop").status == "InService"
 
 
 def test_new_image_updates_the_endpoint(clients: Clients) -> None:
@@ -172,12 +173,12 @@ def test_new_image_updates_the_endpoint(clients: Clients) -> None:
 
 def test_called_again_it_does_nothing_twice_and_finishes(clients: Clients) -> None:
     first = report(clients, call(clients, event()))
-    deploy_state.describe(clients, "shop")  # which is a look: it goes one state further
+    observed.describe(clients, "shop")  # which is a look: it goes one state further
     again = call(clients, event("Finish"))
     assert again["Sentence"].startswith("0 of 2 artifacts were copied, 0 aliases moved; ")
     second = report(clients, again)
     assert [one["target_model"] for one in second["models"]] == [one["target_model"] for one in first["models"]]
-    assert deploy_state.target(clients, "shop") == (1, 4), "what could not be done before is done"
+    assert observed.target(clients, "shop") == (1, 4), "what could not be done before is done"
     assert len([*Store(PROJECT, clients).versions()]) == 2
     assert Aliases(PROJECT, clients).known("churn").previous == ()
 
@@ -202,7 +203,7 @@ def test_half_a_deploy_is_finished_by_the_next(
     assert len([*Store(PROJECT, clients).versions()]) == 2
     for model in told["models"]:
         assert Aliases(PROJECT, clients).known(model["name"]).current.target_model == model["target_model"]
-    assert deploy_state.describe(clients, "shop").status in ("Creating", "InService")
+    assert observed.describe(clients, "shop").status in ("Creating", "InService")
     assert len(clients.sagemaker.list_models()["Models"]) == 1
 
 
@@ -236,11 +237,11 @@ def test_endpoint_that_failed_is_made_anew_in_two_steps(aws: StandIn, clients: C
         deployed(clients)
     first = call(clients, event())
     assert report(clients, first)["left"][0] == "wait until deleted"
-    while deploy_state.describe(clients, "shop").status is not None:
+    while observed.describe(clients, "shop").status is not None:
         pass
     second = call(clients, event("Finish"))
     assert "create endpoint" in second["Sentence"]
-    assert deploy_state.describe(clients, "shop").status == "Creating"
+    assert observed.describe(clients, "shop").status == "Creating"
 
 
 def test_endpoint_that_is_being_made_is_waited_for_by_the_next_step(clients: Clients) -> None:
@@ -262,8 +263,8 @@ def test_second_deploy_at_once_is_told_so(aws: StandIn, clients: Clients) -> Non
 def test_endpoint_of_a_run_goes_before_that_of_the_project(clients: Clients) -> None:
     done = call(clients, event(EndpointName="other"))
     assert done["EndpointName"] == "other"
-    assert deploy_state.describe(clients, "other").status == "Creating"
-    assert deploy_state.describe(clients, "shop").status is None
+    assert observed.describe(clients, "other").status == "Creating"
+    assert observed.describe(clients, "shop").status is None
 
 
 def test_handler_is_what_the_function_is_called_by(aws: StandIn, clients: Clients) -> None:

@@ -19,7 +19,7 @@ from typer.testing import CliRunner, Result
 from pipeline.aws.clients import Clients
 from pipeline.cli import app
 from pipeline.failed import REFUSED, WORDS
-from pipeline.folder_s3 import FolderS3
+from pipeline.local_mode.folder_s3 import FolderS3
 from pipeline.project.records import Project
 from tests.aws.server import ACCOUNT, REGION, StandIn
 from tests.pipeline import engine

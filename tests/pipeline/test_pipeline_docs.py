@@ -16,10 +16,10 @@ from typer.testing import CliRunner
 
 from pipeline.aws.clients import Clients
 from pipeline.cli import app
-from pipeline.definition import render
-from pipeline.definition_check import problems
 from pipeline.project.medley_toml import read
 from pipeline.project.records import Project
+from pipeline.training.check import problems
+from pipeline.training.definition import render
 from tests.aws.pipelines import Pipelines
 from tests.aws.server import ACCOUNT, StandIn
 from tests.container import free_port

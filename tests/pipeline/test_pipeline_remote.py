@@ -8,12 +8,12 @@ from typing import Any
 import pytest
 from typer.testing import CliRunner, Result
 
-from pipeline import overrides
 from pipeline.aws.clients import Clients
 from pipeline.cli import app
-from pipeline.definition import render
 from pipeline.failed import AGAIN, REFUSED, WORDS, Failed
 from pipeline.project.records import Project, Training
+from pipeline.training import overrides
+from pipeline.training.definition import render
 from tests.aws.pipelines import Pipelines
 from tests.aws.server import ACCOUNT, REGION, StandIn
 

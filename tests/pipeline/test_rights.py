@@ -17,12 +17,13 @@ import pytest
 import yaml
 
 from container import smoke
-from pipeline import deploy_cleanup, deploy_plan, deploy_scaling, deploy_state, lambda_deploy
+from pipeline import lambda_deploy
 from pipeline.aws.clients import Clients
-from pipeline.bootstrap import bootstrap
-from pipeline.definition import render
-from pipeline.definition_check import all_steps
+from pipeline.deploy import cleanup, observed, plan, scaling
+from pipeline.infrastructure.bootstrap import bootstrap
 from pipeline.project.records import Project, Scaling, Training
+from pipeline.training.check import all_steps
+from pipeline.training.definition import render
 from tests.aws.rights import NO_RESOURCE, Grant, Policies, Right, describe_alarms, needed
 from tests.aws.server import ACCOUNT, REGION, StandIn
 from tests.aws.wire import Call
@@ -150,7 +151,7 @@ def test_build_role_may_do_what_buildspec_and_codebuild_do(clients: Clients) -> 
 
 
 def _settled(clients: Clients) -> None:
-    while str(deploy_state.describe(clients, "shop").status).endswith("ing"):
+    while str(observed.describe(clients, "shop").status).endswith("ing"):
         pass
 
 
@@ -166,7 +167,7 @@ def _run(person: Clients, function: Clients, aws: StandIn) -> None:
     aws.fail("CreateModel", how="500", done=True, retries_too=False)  # asked again, it looks whether it is done
     deploy()
     deploy("Finish")  # scaling, once it is in service
-    for image in range(2, deploy_cleanup.KEPT + 5):  # and what is old is cleaned up
+    for image in range(2, cleanup.KEPT + 5):  # and what is old is cleaned up
         built(person, image)
         deploy(image=image)
         deploy("Finish", image=image)
@@ -180,7 +181,7 @@ def _run(person: Clients, function: Clients, aws: StandIn) -> None:
 
 def _plannable() -> set[str]:
     """Every operation of a Step in the source of the plan; not the warming, which follows a wait that is never made."""
-    trees = [ast.parse(Path(part.__file__).read_text()) for part in (deploy_plan, deploy_scaling, deploy_cleanup)]
+    trees = [ast.parse(Path(part.__file__).read_text()) for part in (plan, scaling, cleanup)]
     steps = [
         node
         for tree in trees

@@ -5,7 +5,7 @@ from typing import Any
 
 import pytest
 
-from pipeline.verdict import Judged, shortfall, verdict
+from pipeline.training.verdict import Judged, shortfall, verdict
 
 
 def judged(metric: str, bound: float | None, value: Any, name: str = "churn") -> Judged:

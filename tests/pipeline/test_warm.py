@@ -6,10 +6,10 @@ from dataclasses import replace
 
 import pytest
 
-from pipeline import deploy_state, warm
 from pipeline.artifact.aliases import Aliases
 from pipeline.aws.clients import Clients
-from pipeline.deploy import begin, carry_out, planned, warm_list
+from pipeline.deploy import observed, warm
+from pipeline.deploy.run import begin, carry_out, planned, warm_list
 from pipeline.failed import Failed
 from pipeline.project.records import Endpoint
 from tests.aws.server import REGION, StandIn
@@ -125,7 +125,7 @@ def test_alias_that_cannot_be_read_ends_the_deploy_before_anything_is_made(
 def test_deploy_that_did_not_wait_leaves_the_warming_to_the_next(clients: Clients, runtime: Answering) -> None:
     carry_out(planned(WARM, clients), clients, lambda _: None)
     assert runtime.asked == []
-    while deploy_state.describe(clients, "shop").status != "InService":
+    while observed.describe(clients, "shop").status != "InService":
         pass
     deployed(clients, WARM)
     assert len(runtime.asked) == 2
@@ -134,7 +134,7 @@ def test_deploy_that_did_not_wait_leaves_the_warming_to_the_next(clients: Client
 
 def test_function_in_lambda_leaves_the_warming_to_the_next_deploy(clients: Clients, runtime: Answering) -> None:
     begin(WARM, clients, lambda _: None)
-    while deploy_state.describe(clients, "shop").status != "InService":
+    while observed.describe(clients, "shop").status != "InService":
         pass
     assert begin(WARM, clients, lambda _: None)["left"] == []
     assert runtime.asked == []

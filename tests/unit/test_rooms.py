@@ -9,33 +9,35 @@ import pytest
 
 ROOT = Path(__file__).parents[2]
 OURS = ("container", "serving", "pipeline")
+# Of the pipeline's rooms, each may import those that it names, and these of the artifact's format.
+PACKED = ("serving.artifact", "serving.manifest", "serving.description", "serving.errors", "serving.inspection")
+ASKING = ("pipeline.failed", "pipeline.project", "pipeline.aws")
 # The first entry that a module's name starts with says what of ours it may import.
 ARROWS = {
     "container.endpoint": ("container.endpoint", "serving.artifact", "serving.errors", "serving.names"),
     "container": ("container", "serving"),
     "serving": ("serving",),
+    "pipeline.failed": (),
     "pipeline.project": ("pipeline.project", "pipeline.failed"),
-    "pipeline.aws": ("pipeline.aws", "pipeline.project", "pipeline.failed"),
-    "pipeline.artifact": (
-        "pipeline.artifact",
-        "pipeline.aws",
-        "pipeline.project",
-        "pipeline.failed",
+    "pipeline.aws": ASKING,
+    "pipeline.artifact": ("pipeline.artifact", *ASKING, *PACKED),
+    "pipeline.image": ("pipeline.image", *ASKING),
+    "pipeline.deploy": ("pipeline.deploy", "pipeline.artifact", "pipeline.image", *ASKING),
+    "pipeline.infrastructure": ("pipeline.infrastructure", "pipeline.deploy", *ASKING),
+    "pipeline.training": ("pipeline.training", "pipeline.deploy", "pipeline.artifact", *ASKING),
+    "pipeline.lambda_deploy": ("pipeline.training", "pipeline.deploy", "pipeline.artifact", *ASKING),
+    "pipeline.invoke": ("pipeline.invoke", "pipeline.artifact", *ASKING),
+    "pipeline.local_mode": (
+        "pipeline.local_mode",
+        "pipeline.lambda_deploy",
+        "pipeline.training",
+        "pipeline.invoke",
+        *ASKING,
         "serving.artifact",
-        "serving.manifest",
-        "serving.description",
         "serving.errors",
-        "serving.inspection",
     ),
-    "pipeline.image": ("pipeline.image", "pipeline.aws", "pipeline.project", "pipeline.failed"),
-    "pipeline": (
-        "pipeline",
-        "serving.artifact",
-        "serving.manifest",
-        "serving.description",
-        "serving.errors",
-        "serving.inspection",
-    ),
+    "pipeline.demo": ("pipeline.demo", "pipeline.invoke", "serving.artifact"),
+    "pipeline": ("pipeline", *PACKED),
 }
 
 

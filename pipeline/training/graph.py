@@ -18,7 +18,7 @@ from rich.console import Console
 from rich.live import Live
 from rich.text import Text
 
-from pipeline.definition_check import needs
+from pipeline.training.check import needs
 
 _MARKS = {
     "Succeeded": ("✔", "green"),

@@ -11,7 +11,7 @@ from typing import Any
 from botocore.exceptions import ClientError
 
 from pipeline.aws.clients import Clients, asking, code
-from pipeline.deploy_state import describe
+from pipeline.deploy.observed import describe
 from pipeline.failed import Failed
 from pipeline.image import ecr
 from pipeline.project.records import Project

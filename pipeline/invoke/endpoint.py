@@ -13,7 +13,7 @@ from typing import Any
 from urllib.parse import urlencode
 
 from pipeline.failed import AGAIN, REFUSED, UNREACHABLE, Failed
-from pipeline.invoking import Invoked, Limits, invoke, runtime
+from pipeline.invoke.invoking import Invoked, Limits, invoke, runtime
 
 _MANAGE_SECONDS = 400.0  # SageMaker gives a load 360
 

@@ -1,7 +1,7 @@
 """What a deploy does, as data: `plan(desired, actual)` is the list of steps from what there is to what there should be.
 
-Nothing is asked of AWS here, and nothing is done: deploy_state looks, deploy_steps executes or prints. Names of models
-and configs carry a hash of what is in them, so what was made by a deploy that was interrupted is found again.
+Nothing is asked of AWS here, and nothing is done: observed looks, steps executes or prints. Names of models and configs
+carry a hash of what is in them, so what was made by a deploy that was interrupted is found again.
 
     model, config        made where they are not there
     note the config      the endpoint's tag medley:previous has the configs that served before, the newest first
@@ -19,10 +19,10 @@ Executing a plan and planning again gives no steps: a test holds that from any s
 from collections.abc import Iterable, Iterator, Mapping
 from typing import Any
 
-from pipeline.deploy_cleanup import clean_up_steps
-from pipeline.deploy_records import PREVIOUS, WARMED, Actual, Desired, Rollout, Step
-from pipeline.deploy_scaling import deregister, scaling_steps
-from pipeline.endpoint_states import check
+from pipeline.deploy.cleanup import clean_up_steps
+from pipeline.deploy.records import PREVIOUS, WARMED, Actual, Desired, Rollout, Step
+from pipeline.deploy.scaling import deregister, scaling_steps
+from pipeline.deploy.states import check
 from pipeline.failed import Failed
 
 WARM = "runtime"  # the service of a step that may fail and be told, and no more

@@ -7,9 +7,9 @@ that the number of those that fit is the largest there can be.
 from dataclasses import dataclass
 from typing import Any
 
-from pipeline.endpoint_client import Endpoint
 from pipeline.failed import Failed
-from pipeline.local import Local
+from pipeline.invoke.endpoint import Endpoint
+from pipeline.invoke.local import Local
 
 _UNITS = {"": 1, "k": 1 << 10, "m": 1 << 20, "g": 1 << 30, "t": 1 << 40}
 _LOOKS = 200  # at the log's word on a model's memory, which comes by another way than the answer to its load

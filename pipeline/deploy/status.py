@@ -6,13 +6,13 @@ Nothing is changed. What cannot be asked for is told as such beside the rest.
 from collections.abc import Callable, Iterator, Mapping
 from typing import Any
 
-from pipeline import deploy_state
 from pipeline.artifact.aliases import Aliases
 from pipeline.artifact.published import Store
 from pipeline.aws.clients import Clients
-from pipeline.deploy_image import image_of
-from pipeline.deploy_records import previous_of
-from pipeline.deploy_wait import last_lines
+from pipeline.deploy import observed
+from pipeline.deploy.image import image_of
+from pipeline.deploy.records import previous_of
+from pipeline.deploy.wait import last_lines
 from pipeline.failed import Failed
 from pipeline.project.records import Project
 
@@ -28,8 +28,8 @@ _ILL = ("Failed", "OutOfService", "RollingBack", "UpdateRollbackFailed")
 def told(project: Project, clients: Clients) -> dict[str, Any]:
     """As JSON can have it. Raises Failed where the endpoint cannot be asked for."""
     name = project.endpoint.name
-    endpoint = deploy_state.describe(clients, name)
-    alarms = _or_why(lambda: deploy_state.alarms(project, clients))
+    endpoint = observed.describe(clients, name)
+    alarms = _or_why(lambda: observed.alarms(project, clients))
     return {
         "endpoint": name,
         "status": endpoint.status,
@@ -78,32 +78,32 @@ def _or_why(look: Callable[[], Any]) -> Any:
         return {"error": str(error)}
 
 
-def _is_ill(endpoint: deploy_state.Described, alarms: Mapping[str, str]) -> bool:
+def _is_ill(endpoint: observed.Described, alarms: Mapping[str, str]) -> bool:
     return endpoint.status in _ILL or "ALARM" in alarms.values()
 
 
-def _pending(clients: Clients, endpoint: deploy_state.Described) -> dict[str, Any] | None:
+def _pending(clients: Clients, endpoint: observed.Described) -> dict[str, Any] | None:
     config = endpoint.pending
     return {"config": config, "image": _or_why(lambda: image_of(clients, config))} if config else None
 
 
-def _previous(clients: Clients, endpoint: deploy_state.Described) -> list[str]:
+def _previous(clients: Clients, endpoint: observed.Described) -> list[str]:
     if endpoint.status is None:
         return []
-    tags = deploy_state.tags_of(clients, endpoint.answer["EndpointArn"])
+    tags = observed.tags_of(clients, endpoint.answer["EndpointArn"])
     return [config for config in previous_of(tags) if config != endpoint.config]
 
 
-def _instances(endpoint: deploy_state.Described) -> dict[str, int]:
+def _instances(endpoint: observed.Described) -> dict[str, int]:
     variant = endpoint.variants[0] if endpoint.variants else {}
     return {"current": variant.get("CurrentInstanceCount", 0), "desired": variant.get("DesiredInstanceCount", 0)}
 
 
 def _scaling(project: Project, clients: Clients) -> dict[str, Any] | None:
-    target = deploy_state.target(clients, project.endpoint.name)
+    target = observed.target(clients, project.endpoint.name)
     if target is None:
         return None
-    policy = deploy_state.policy(clients, project.endpoint.name) or {}
+    policy = observed.policy(clients, project.endpoint.name) or {}
     return {"min": target[0], "max": target[1], "invocations_per_instance": policy.get("TargetValue")}
 
 

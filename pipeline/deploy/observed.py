@@ -8,9 +8,9 @@ from typing import Any
 from botocore.exceptions import ClientError
 
 from pipeline.aws.clients import Clients, asking, code
-from pipeline.deploy_cleanup import KEPT
-from pipeline.deploy_records import Actual, Made
-from pipeline.deploy_scaling import policy_name, resource_id
+from pipeline.deploy.cleanup import KEPT
+from pipeline.deploy.records import Actual, Made
+from pipeline.deploy.scaling import policy_name, resource_id
 from pipeline.failed import Failed
 from pipeline.project.records import Project
 

@@ -7,7 +7,7 @@ update, and comes again after it.
 from collections.abc import Iterator, Mapping
 from typing import Any
 
-from pipeline.deploy_records import VARIANT, Actual, Desired, Step
+from pipeline.deploy.records import VARIANT, Actual, Desired, Step
 from pipeline.project.records import Scaling
 
 _DIMENSION = {"ServiceNamespace": "sagemaker", "ScalableDimension": "sagemaker:variant:DesiredInstanceCount"}

@@ -16,13 +16,13 @@ from typing import Any
 
 from botocore.exceptions import ClientError
 
-from pipeline import function_code
 from pipeline.aws.clients import Clients, asking, code, status
-from pipeline.endpoint_states import OWNER
+from pipeline.deploy.states import OWNER
 from pipeline.failed import Failed
-from pipeline.function_code import Code
+from pipeline.infrastructure import function_code
+from pipeline.infrastructure.function_code import Code
+from pipeline.infrastructure.stack import Say, Stack
 from pipeline.project.records import Project
-from pipeline.stack import Say, Stack
 
 
 @dataclass(frozen=True)

@@ -11,10 +11,10 @@ from typing import Any
 from botocore.exceptions import ClientError
 
 from pipeline.aws.clients import Clients, asking, code
-from pipeline.deploy_records import Step
-from pipeline.deploy_state import Described, alarms, describe
-from pipeline.deploy_steps import NotServing, RolledBack, Say
-from pipeline.endpoint_states import MOVING
+from pipeline.deploy.observed import Described, alarms, describe
+from pipeline.deploy.records import Step
+from pipeline.deploy.states import MOVING
+from pipeline.deploy.steps import NotServing, RolledBack, Say
 from pipeline.failed import AGAIN, REFUSED, Failed
 from pipeline.project.records import Project
 

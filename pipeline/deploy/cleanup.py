@@ -6,7 +6,7 @@ endpoints use stays; and where it is not known what others use, all stays.
 
 from collections.abc import Iterable, Iterator
 
-from pipeline.deploy_records import Actual, Desired, Made, Step
+from pipeline.deploy.records import Actual, Desired, Made, Step
 
 KEPT = 5  # models and configs of an endpoint, whatever uses them
 

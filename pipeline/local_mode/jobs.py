@@ -19,8 +19,8 @@ from typing import Any
 
 from pipeline.aws.clients import asking
 from pipeline.failed import Failed
-from pipeline.gather import parts
-from pipeline.local_world import World
+from pipeline.local_mode.world import World
+from pipeline.training.gather import parts
 from serving import artifact
 from serving.errors import MedleyError
 

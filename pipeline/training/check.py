@@ -12,8 +12,8 @@ import json
 from collections.abc import Iterator, Mapping
 from typing import Any
 
-from pipeline import definition_shapes as shapes
-from pipeline.expressions import EXECUTION, parts, references
+from pipeline.training import shapes
+from pipeline.training.expressions import EXECUTION, parts, references
 
 LARGEST = 1 << 20  # bytes
 MOST_PARAMETERS = 200

@@ -9,12 +9,12 @@ from typing import Any
 
 from botocore.exceptions import ClientError
 
-from pipeline import overrides
 from pipeline.aws.clients import Clients, asking, code
-from pipeline.definition_check import all_steps, problems
 from pipeline.failed import AGAIN, Failed
-from pipeline.graph import Seen
 from pipeline.project.records import Project
+from pipeline.training import overrides
+from pipeline.training.check import all_steps, problems
+from pipeline.training.graph import Seen
 
 RUNNING = ("Executing", "Stopping")
 _MISSING = ("ResourceNotFound", "ResourceNotFoundException", "ValidationException")

@@ -19,7 +19,7 @@ from pipeline.artifact.aliases import Aliases
 from pipeline.artifact.published import SUFFIX
 from pipeline.aws.clients import Clients
 from pipeline.failed import Failed
-from pipeline.invoking import Invoked, InvokeFailed, Limits, invoke, runtime
+from pipeline.invoke.invoking import Invoked, InvokeFailed, Limits, invoke, runtime
 from pipeline.project.records import Project
 
 _NO_ALIASES = "Where it is an alias: those are known where a medley.toml is."

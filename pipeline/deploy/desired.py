@@ -8,9 +8,9 @@ from typing import Any
 from botocore.exceptions import ClientError
 
 from pipeline.aws.clients import Clients, asking, code
-from pipeline.deploy_records import VARIANT, Desired, Rollout
-from pipeline.deploy_state import ours
-from pipeline.endpoint_states import OWNER
+from pipeline.deploy.observed import ours
+from pipeline.deploy.records import VARIANT, Desired, Rollout
+from pipeline.deploy.states import OWNER
 from pipeline.failed import Failed
 from pipeline.project.records import Project
 

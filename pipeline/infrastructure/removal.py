@@ -11,11 +11,11 @@ from typing import TYPE_CHECKING, Any, TypeVar
 from botocore.exceptions import ClientError
 
 from pipeline.aws.clients import Clients, asking, code
-from pipeline.deploy_state import describe, ours, tags_of
-from pipeline.endpoint_states import MOVING, OWNER, check_owner
+from pipeline.deploy.observed import describe, ours, tags_of
+from pipeline.deploy.states import MOVING, OWNER, check_owner
 from pipeline.failed import Failed
+from pipeline.infrastructure.stack import Say
 from pipeline.project.records import Project
-from pipeline.stack import Say
 
 if TYPE_CHECKING:
     from mypy_boto3_ecr.type_defs import ImageIdentifierTypeDef

@@ -12,10 +12,10 @@ from pathlib import Path
 from typing import Any
 
 from pipeline.aws.clients import Clients, asking
-from pipeline.definition import DATA, data_prefix, is_below_data
 from pipeline.failed import Failed
-from pipeline.gather import parts
 from pipeline.project.records import Project
+from pipeline.training.definition import DATA, data_prefix, is_below_data
+from pipeline.training.gather import parts
 
 
 def given(

@@ -10,16 +10,17 @@ begins a deploy with `begin`. Whoever deploys again goes on where a deploy was i
 from dataclasses import dataclass, replace
 from typing import Any
 
-from pipeline import deploy_desired, deploy_state
 from pipeline.artifact.aliases import Aliases
 from pipeline.artifact.published import SUFFIX
 from pipeline.aws.clients import Clients
-from pipeline.deploy_image import Chosen, choose, image_of
-from pipeline.deploy_plan import plan, rolls_out
-from pipeline.deploy_records import Actual, Desired, Step, previous_of
-from pipeline.deploy_steps import Say, execute
-from pipeline.deploy_wait import Pace, Waiter
-from pipeline.endpoint_states import check_owner
+from pipeline.deploy import observed
+from pipeline.deploy.desired import desired, earlier
+from pipeline.deploy.image import Chosen, choose, image_of
+from pipeline.deploy.plan import plan, rolls_out
+from pipeline.deploy.records import Actual, Desired, Step, previous_of
+from pipeline.deploy.states import check_owner
+from pipeline.deploy.steps import Say, execute
+from pipeline.deploy.wait import Pace, Waiter
 from pipeline.failed import AGAIN, Failed
 from pipeline.project.records import Project
 
@@ -60,17 +61,17 @@ def planned(project: Project, clients: Clients, order: Order = Order()) -> Plann
     """Raises Failed where nothing can be deployed, or not now. The project's account is known (clients.resolve)."""
     image = choose(project, clients, order.image)
     warm = warm_list(project, clients)
-    desired = deploy_desired.desired(project, image.uri, warm.target_models)
-    return _planned(project, clients, image, desired, order, warm.unknown)
+    wanted = desired(project, image.uri, warm.target_models)
+    return _planned(project, clients, image, wanted, order, warm.unknown)
 
 
 def planned_rollback(project: Project, clients: Clients, order: Order = Order()) -> Planned:
     """To the config that served before the one that serves. Raises Failed where there is none."""
     config = _previous(project, clients) if order.to is None else order.to
     warm = warm_list(project, clients)
-    desired = deploy_desired.earlier(project, clients, config, warm.target_models)
-    image = Chosen(desired.image or "", f"that of {config}")
-    return _planned(project, clients, image, desired, order, warm.unknown)
+    wanted = earlier(project, clients, config, warm.target_models)
+    image = Chosen(wanted.image or "", f"that of {config}")
+    return _planned(project, clients, image, wanted, order, warm.unknown)
 
 
 def carry_out(planned: Planned, clients: Clients, say: Say, pace: Pace | None = None) -> dict[str, Any]:
@@ -91,7 +92,7 @@ def begin(project: Project, clients: Clients, say: Say, image: str | None = None
 def _planned(
     project: Project, clients: Clients, image: Chosen, desired: Desired, order: Order, not_warmed: tuple[str, ...]
 ) -> Planned:
-    actual = deploy_state.observe(project, clients)
+    actual = observed.observe(project, clients)
     check_owner(desired.endpoint, actual.tags, project.name)
     if order.despite_alarms:
         desired = desired.watched_by(name for name in desired.rollout.alarms if name not in actual.ringing)
@@ -108,10 +109,10 @@ def _planned(
 
 def _previous(project: Project, clients: Clients) -> str:
     name = project.endpoint.name
-    endpoint = deploy_state.describe(clients, name)
+    endpoint = observed.describe(clients, name)
     if endpoint.status is None:
         raise Failed(f"There is no endpoint {name}, so nothing to roll back: `medley deploy` makes one.")
-    tags = deploy_state.tags_of(clients, endpoint.answer["EndpointArn"])
+    tags = observed.tags_of(clients, endpoint.answer["EndpointArn"])
     for config in previous_of(tags):
         if config != endpoint.config and image_of(clients, config) is not None:
             return config

@@ -4,8 +4,8 @@
 
 A step begins when all that it needs has succeeded, and those that can run beside each other do. Of a condition's
 branches one runs, and the other's steps are Skipped. Where a step fails, none is begun any more, and those that run
-end. Trainings and evaluations are the image's own commands (local_jobs.py), the function is called in this process, and
-the models are served by the local endpoint (local_world.py).
+end. Trainings and evaluations are the image's own commands (jobs.py), the function is called in this process, and
+the models are served by the local endpoint (world.py).
 """
 
 import json
@@ -18,11 +18,13 @@ from dataclasses import dataclass, replace
 from datetime import UTC, datetime
 from typing import Any
 
-from pipeline import gather, lambda_deploy, local_jobs
-from pipeline.definition_check import all_steps, needs
-from pipeline.expressions import looked_up, parts, replaced
+from pipeline import lambda_deploy
 from pipeline.failed import Failed
-from pipeline.local_world import World
+from pipeline.local_mode import jobs
+from pipeline.local_mode.world import World
+from pipeline.training import gather
+from pipeline.training.check import all_steps, needs
+from pipeline.training.expressions import looked_up, parts, replaced
 
 Watch = Callable[["Done"], None]
 WAITING, EXECUTING, SUCCEEDED, FAILED, SKIPPED = "Waiting", "Executing", "Succeeded", "Failed", "Skipped"
@@ -136,20 +138,20 @@ class Run:
         return self._KINDS[step["Type"]](self, step, replaced(arguments, self._get, self._json_get))
 
     def _training(self, step: Mapping[str, Any], told: Any) -> tuple[Mapping[str, Any], str]:
-        found = local_jobs.training(self._job(step), told)
+        found = jobs.training(self._job(step), told)
         metrics = {one["MetricName"]: one["Value"] for one in found["FinalMetricDataList"]}
         shown = {name: value for name, value in metrics.items() if name.startswith("validation:")} or metrics
         return found, ", ".join(f"{name} {value:g}" for name, value in [*shown.items()][:3])
 
     def _processing(self, step: Mapping[str, Any], told: Any) -> tuple[Mapping[str, Any], str]:
         job = self._job(step)
-        found = local_jobs.processing(job, told)
+        found = jobs.processing(job, told)
         lines = job.log.read_text(errors="replace").splitlines()
         scores = [line.removeprefix("evaluation:").replace("=", " ") for line in lines if line[:11] == "evaluation:"]
         return found, ", ".join(scores[:4] or lines[-1:])
 
     def _registration(self, step: Mapping[str, Any], told: Any) -> tuple[Mapping[str, Any], str]:
-        found = local_jobs.registration(self._job(step), told)
+        found = jobs.registration(self._job(step), told)
         return found, str(found["ModelPackageArn"])
 
     def _function(self, _step: Mapping[str, Any], told: Any) -> tuple[Mapping[str, Any], str]:
@@ -172,11 +174,9 @@ class Run:
         "Fail": _fail,
     }
 
-    def _job(self, step: Mapping[str, Any]) -> local_jobs.Job:
+    def _job(self, step: Mapping[str, Any]) -> jobs.Job:
         name = f"pipelines-{self.id}-{step['Name']}"
-        return local_jobs.Job(
-            name, self._world, local_jobs.folder_of(self._world.folder / "runs" / self.id, step["Name"])
-        )
+        return jobs.Job(name, self._world, jobs.folder_of(self._world.folder / "runs" / self.id, step["Name"]))
 
     # References
 

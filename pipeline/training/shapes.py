@@ -1,4 +1,4 @@
-"""What botocore's model of a service says of a value: for definition_check.py.
+"""What botocore's model of a service says of a value: for check.py.
 
 botocore itself checks types, required members and least lengths when it sends a call; greatest lengths, enums and
 patterns it leaves to AWS. Here all are checked. A value that is known in the run alone (`Later`) is of the right type,
@@ -14,7 +14,7 @@ import botocore.session
 from botocore.model import ListShape, MapShape, Shape, StructureShape
 from botocore.validate import ParamValidator
 
-from pipeline.expressions import parts, replaced
+from pipeline.training.expressions import parts, replaced
 
 _CALLS = {  # by type of step: what its arguments are given to, the name that Pipelines itself gives, what tells of it
     "Training": ("CreateTrainingJob", {"TrainingJobName": "job"}, "DescribeTrainingJob"),

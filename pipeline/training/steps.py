@@ -8,8 +8,8 @@ import json
 from collections.abc import Mapping
 from typing import Any
 
-from pipeline.deploy_plan import deployment_config
-from pipeline.deploy_records import Rollout
+from pipeline.deploy.plan import deployment_config
+from pipeline.deploy.records import Rollout
 from pipeline.project.records import METRICS, Project, Training
 
 Step = dict[str, Any]

@@ -22,10 +22,10 @@ from typing import Any, Self, cast
 from pipeline import lambda_deploy
 from pipeline.aws.clients import Clients
 from pipeline.failed import Failed
-from pipeline.folder_s3 import FolderS3
+from pipeline.invoke.local import Local, StartFailed
 from pipeline.lambda_deploy import Hosting
-from pipeline.local import Local, StartFailed
-from pipeline.local_processes import Processes
+from pipeline.local_mode.folder_s3 import FolderS3
+from pipeline.local_mode.processes import Processes
 from pipeline.project.records import Project
 
 _KEYS = {"AWS_ACCESS_KEY_ID": "local", "AWS_SECRET_ACCESS_KEY": "local", "AWS_EC2_METADATA_DISABLED": "true"}

@@ -10,12 +10,12 @@ from typing import Any
 
 from botocore.exceptions import ClientError
 
-from pipeline import warm
 from pipeline.aws.clients import Clients, asking, code
-from pipeline.deploy_plan import WARM
-from pipeline.deploy_records import Step
-from pipeline.deploy_state import describe
-from pipeline.endpoint_states import check
+from pipeline.deploy import warm
+from pipeline.deploy.observed import describe
+from pipeline.deploy.plan import WARM
+from pipeline.deploy.records import Step
+from pipeline.deploy.states import check
 from pipeline.failed import Failed
 
 Say = Callable[[str], None]

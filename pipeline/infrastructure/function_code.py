@@ -17,7 +17,7 @@ from pathlib import Path
 ENTRY = "pipeline.lambda_deploy"
 OURS = ("pipeline", "serving", "container")
 RUNTIME = frozenset({*sys.stdlib_module_names, "boto3", "botocore"})
-_ROOT = Path(__file__).resolve().parent.parent
+_ROOT = Path(__file__).resolve().parents[2]
 _NO_DATE = (1980, 1, 1, 0, 0, 0)  # the earliest that a zip can say
 _READABLE = 0o100644 << 16
 

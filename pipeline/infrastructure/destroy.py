@@ -15,11 +15,11 @@ from dataclasses import dataclass
 from functools import partial
 from typing import Any
 
-from pipeline import removal
 from pipeline.aws.clients import Clients
+from pipeline.infrastructure import removal
+from pipeline.infrastructure.removal import Found
+from pipeline.infrastructure.stack import Say, Stack
 from pipeline.project.records import Project
-from pipeline.removal import Found
-from pipeline.stack import Say, Stack
 
 
 @dataclass(frozen=True)

@@ -18,7 +18,7 @@
 A step may depend on nothing in another branch, and on no Condition, and no Condition may stand in another's branch (AWS
 refuses that): so all that follows a condition is in it, and the three stand beside each other. What an evaluation
 writes lies under its training's job name: a cached training has a cached evaluation, and runs beside each other do not
-meet. definition_check.py checks what is made here before it is sent.
+meet. check.py checks what is made here before it is sent.
 """
 
 import hashlib
@@ -27,10 +27,10 @@ import re
 from dataclasses import replace
 from typing import Any
 
-from pipeline import definition_steps as steps
 from pipeline.artifact.published import checked_name
-from pipeline.definition_steps import Step, parameter
 from pipeline.project.records import Project, Training
+from pipeline.training import steps
+from pipeline.training.steps import Step, parameter
 
 VERSION = "2020-12-01"
 JUDGE, GOOD, SHORT = "Judge", "Good", "Short"
