@@ -45,7 +45,7 @@ def endpoint(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Local]:
 
 def _medley(endpoint: Local | None, *words: str, body: bytes = b"1,2", **variables: str) -> Told:
     url = endpoint.url if endpoint else "http://127.0.0.1:9"
-    command = [sys.executable, "-c", "from pipeline.cli import main; main()", *words]
+    command = [sys.executable, "-c", "from pipeline.cli.main import main; main()", *words]
     environment = {**os.environ, "MEDLEY_URL": url, "COLUMNS": "200", **variables}
     return subprocess.run(command, input=body, env=environment, capture_output=True, timeout=60, check=False)
 
@@ -131,7 +131,7 @@ def test_log_is_shown(endpoint: Local) -> None:
 def test_log_that_is_not_read_to_its_end_is_no_failure(endpoint: Local) -> None:
     read, write = os.pipe()
     os.close(read)
-    command = [sys.executable, "-c", "from pipeline.cli import main; main()", "logs", "--url", endpoint.url]
+    command = [sys.executable, "-c", "from pipeline.cli.main import main; main()", "logs", "--url", endpoint.url]
     told = subprocess.run(command, stdout=write, stderr=subprocess.PIPE, timeout=60, check=False)
     os.close(write)
     assert (told.returncode, told.stderr) == (0, b"")
@@ -198,7 +198,7 @@ def test_folder_or_port_that_cannot_be_had_is_refused_by_serve(tmp_path: Path, e
 
 def test_serve_becomes_the_endpoint_with_the_options_that_were_given(tmp_path: Path) -> None:
     words = ["serve", "--models", str(tmp_path), "--port", "0", "--pin", "a", "--pin", "--b", "--json", "--stop-at-eof"]
-    line = [sys.executable, "-c", "from pipeline.cli import main; main()", *words, *_options(quiet=True)]
+    line = [sys.executable, "-c", "from pipeline.cli.main import main; main()", *words, *_options(quiet=True)]
     with subprocess.Popen(line, stdin=subprocess.PIPE, stdout=subprocess.PIPE) as process:
         assert process.stdin
         assert process.stdout

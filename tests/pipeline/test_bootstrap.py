@@ -15,7 +15,7 @@ from typer.testing import CliRunner
 
 from pipeline import failed
 from pipeline.aws.clients import Clients
-from pipeline.cli import app
+from pipeline.cli.main import app
 from pipeline.failed import AGAIN, REFUSED, Failed
 from pipeline.infrastructure import function_code
 from pipeline.infrastructure.bootstrap import Bootstrapped, bootstrap, parameters
@@ -29,7 +29,7 @@ from tests.pipeline.once import each_fails_once
 
 PROJECT = Project("shop", REGION, account=ACCOUNT)
 CODE = Code({"pipeline.failed": Path(failed.__file__)})
-MEDLEY = [sys.executable, "-c", "from pipeline.cli import main; main()"]
+MEDLEY = [sys.executable, "-c", "from pipeline.cli.main import main; main()"]
 
 
 def _clients(project: Project = PROJECT) -> Clients:
@@ -327,7 +327,7 @@ def test_every_call_may_fail_once_and_running_again_finishes(aws: StandIn) -> No
 def test_code_of_a_module_is_all_of_ours_that_it_can_import_and_its_bytes_do_not_change() -> None:
     code = function_code.code("pipeline.infrastructure.bootstrap")
     assert {"pipeline", "pipeline.aws.clients", "pipeline.infrastructure.stack", "pipeline.failed"} < set(code.modules)
-    assert "pipeline.cli" not in code.modules
+    assert "pipeline.cli.main" not in code.modules
     names = zipfile.ZipFile(BytesIO(code.zipped)).namelist()
     assert "pipeline/aws/clients.py" in names
     assert code.sha256 == function_code.code("pipeline.infrastructure.bootstrap").sha256

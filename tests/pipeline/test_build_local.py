@@ -9,7 +9,7 @@ from pathlib import Path
 import pytest
 from typer.testing import CliRunner
 
-from pipeline.cli import app
+from pipeline.cli.main import app
 from pipeline.failed import UNREACHABLE, Failed
 from pipeline.image import build_local, source
 from pipeline.image.ecr import Pushed, newest

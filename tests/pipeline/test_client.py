@@ -30,7 +30,7 @@ from tests.endpoint.test_process import _options
 
 from .wire import CLOSE, FINE, HALF, HANG, NOT_READY, THROTTLED, Answer, Runtime
 
-MEDLEY = [sys.executable, "-c", "from pipeline.cli import main; main()"]
+MEDLEY = [sys.executable, "-c", "from pipeline.cli.main import main; main()"]
 CODE = "def model_fn(folder): return {number}\ndef predict_fn(data, model): return [model] * len(data)\n"
 MODEL = "churn.tar.gz"
 

@@ -14,7 +14,7 @@ from typer.testing import CliRunner
 
 from pipeline.artifact.aliases import Aliases
 from pipeline.aws.clients import Clients
-from pipeline.cli import app
+from pipeline.cli.main import app
 from pipeline.deploy.run import begin
 from tests.aws.server import ACCOUNT, REGION, StandIn
 from tests.pipeline.account import PROJECT, bootstrapped, built

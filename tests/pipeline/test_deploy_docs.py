@@ -10,7 +10,7 @@ import pytest
 from typer.testing import CliRunner
 
 from pipeline.aws.clients import Clients
-from pipeline.cli import app
+from pipeline.cli.main import app
 from serving import artifact
 from tests.aws.server import StandIn
 from tests.pipeline.account import PROJECT, built

@@ -10,7 +10,7 @@ import pytest
 from typer.testing import CliRunner
 
 from pipeline.aws.clients import Clients
-from pipeline.cli import app
+from pipeline.cli.main import app
 from pipeline.failed import REFUSED, WORDS, Failed
 from pipeline.infrastructure.bootstrap import bootstrap
 from pipeline.infrastructure.destroy import Plan, destroy, plan

@@ -17,7 +17,7 @@ from sklearn.linear_model import LinearRegression
 from typer.testing import CliRunner, Result
 
 from pipeline.aws.clients import Clients
-from pipeline.cli import app
+from pipeline.cli.main import app
 from pipeline.failed import REFUSED, WORDS
 from pipeline.local_mode.folder_s3 import FolderS3
 from pipeline.project.records import Project

@@ -15,7 +15,7 @@ import pytest
 from typer.testing import CliRunner
 
 from pipeline.aws.clients import Clients
-from pipeline.cli import app
+from pipeline.cli.main import app
 from pipeline.project.medley_toml import read
 from pipeline.project.records import Project
 from pipeline.training.check import problems

@@ -9,7 +9,7 @@ import pytest
 from typer.testing import CliRunner, Result
 
 from pipeline.aws.clients import Clients
-from pipeline.cli import app
+from pipeline.cli.main import app
 from pipeline.failed import AGAIN, REFUSED, WORDS, Failed
 from pipeline.project.records import Project, Training
 from pipeline.training import overrides

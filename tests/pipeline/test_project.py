@@ -19,9 +19,9 @@ from botocore.exceptions import (
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from pipeline import project_cli
 from pipeline.aws import clients
 from pipeline.aws.clients import Clients
+from pipeline.cli.project import fitting, write
 from pipeline.failed import AGAIN, REFUSED, UNREACHABLE, Failed
 from pipeline.project import medley_toml, records, schema
 from pipeline.project.lines import lines_of
@@ -244,7 +244,7 @@ def test_names_follow_from_the_projects() -> None:
 
 
 def test_init_writes_a_file_that_is_right_and_says_nothing_but_defaults(tmp_path: Path) -> None:
-    path = project_cli.write(tmp_path, "shop", "eu-central-1")
+    path = write(tmp_path, "shop", "eu-central-1")
     assert medley_toml.read(path) == Project("shop", "eu-central-1")
 
 
@@ -276,15 +276,15 @@ def test_a_mark_at_the_start_of_the_file_as_windows_editors_write_it_is_no_mista
 def test_init_never_overwrites(tmp_path: Path) -> None:
     (tmp_path / "medley.toml").write_text("mine")
     with pytest.raises(Failed, match="is there already, and stays as it is"):
-        project_cli.write(tmp_path, "shop", "eu-central-1")
+        write(tmp_path, "shop", "eu-central-1")
     assert (tmp_path / "medley.toml").read_text() == "mine"
 
 
 def test_init_writes_nothing_that_would_be_refused(tmp_path: Path) -> None:
     with pytest.raises(Failed, match="`region`"):
-        project_cli.write(tmp_path, "shop", "mars")
+        write(tmp_path, "shop", "mars")
     with pytest.raises(Failed, match='`name` is "a"b", and it must be up to 28 small letters'):
-        project_cli.write(tmp_path, 'a"b', "eu-central-1")
+        write(tmp_path, 'a"b', "eu-central-1")
     assert not (tmp_path / "medley.toml").exists()
 
 
@@ -292,7 +292,7 @@ def test_init_writes_nothing_that_would_be_refused(tmp_path: Path) -> None:
     ("folder", "name"), [("My Models!", "my-models"), ("2nd", "nd"), ("éé", "models"), ("x" * 40, "x" * 28)]
 )
 def test_a_folders_name_becomes_a_projects(folder: str, name: str) -> None:
-    assert project_cli.fitting(folder) == name
+    assert fitting(folder) == name
 
 
 # The account, the region, and AWS's errors

@@ -22,7 +22,7 @@ from pipeline.artifact.publish import Publishing
 from pipeline.artifact.published import Published, Store, checked_name
 from pipeline.artifact.retire import plan, retire
 from pipeline.aws.clients import Clients
-from pipeline.cli import app
+from pipeline.cli.main import app
 from pipeline.failed import AGAIN, REFUSED, UNREACHABLE, Failed
 from pipeline.project.records import Project
 from serving import artifact
@@ -30,7 +30,7 @@ from tests.aws.server import ACCOUNT, REGION, StandIn
 from tests.pipeline.answering import Answer, Answering
 
 CODE = "def model_fn(folder): return {number}\ndef predict_fn(data, model): return [model]\n"
-MEDLEY = [sys.executable, "-c", "from pipeline.cli import main; main()"]
+MEDLEY = [sys.executable, "-c", "from pipeline.cli.main import main; main()"]
 PART = 64 << 10
 Make = Callable[..., Path]
 

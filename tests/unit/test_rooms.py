@@ -37,7 +37,8 @@ ARROWS = {
         "serving.errors",
     ),
     "pipeline.demo": ("pipeline.demo", "pipeline.invoke", "serving.artifact"),
-    "pipeline": ("pipeline", *PACKED),
+    "pipeline.cli": ("pipeline", "serving.errors", "serving.inspection"),
+    "pipeline": (),
 }
 
 

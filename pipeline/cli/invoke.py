@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from pipeline.options import HERE, EndpointUrl, Json, ProjectFile, Token, Url, failures, print_json, say
+from pipeline.cli.options import HERE, EndpointUrl, Json, ProjectFile, Token, Url, failures, print_json, say
 
 if TYPE_CHECKING:
     from pipeline.invoke.client import Client

@@ -11,10 +11,10 @@ from pathlib import Path
 from typing import Any
 
 from pipeline.aws.clients import Clients
+from pipeline.cli.options import print_json, print_table, say
 from pipeline.failed import DONE, REFUSED, Failed
 from pipeline.local_mode.run import EXECUTING, FAILED, SUCCEEDED, Done, Run
 from pipeline.local_mode.world import World
-from pipeline.options import print_json, print_table, say
 from pipeline.project import medley_toml
 from pipeline.project.records import Project
 from pipeline.training import overrides, rows
@@ -114,7 +114,7 @@ def _tell(run: Run, definition: Mapping[str, Any], world: World, as_json: bool) 
     if as_json:
         print_json(_told(run, world))
         return
-    from pipeline.pipeline_cli import show_graph
+    from pipeline.cli.pipeline import show_graph
 
     show_graph(draw(definition, _seen(run)))
     for done in run.failed:

@@ -14,7 +14,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 import typer
 from rich.console import Console
 
-from pipeline.options import (
+from pipeline.cli.options import (
     HERE,
     EndpointUrl,
     Json,

@@ -12,9 +12,9 @@ from typing import TYPE_CHECKING, Annotated, Any
 import typer
 from rich.console import Console
 
+from pipeline.cli.options import EndpointUrl, Engine, Json, ProjectFile, failures, opened, print_json, print_table, say
+from pipeline.cli.terminal import plain
 from pipeline.failed import Failed
-from pipeline.options import EndpointUrl, Engine, Json, ProjectFile, failures, opened, print_json, print_table, say
-from pipeline.terminal import plain
 
 if TYPE_CHECKING:
     from pipeline.artifact.aliases import Alias, Moved, Stand

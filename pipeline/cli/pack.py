@@ -11,7 +11,7 @@ from rich.table import Table
 
 from pipeline.artifact.judge import Judge, JudgeFailed
 from pipeline.artifact.pack import Packed, pack
-from pipeline.terminal import labelled, plain
+from pipeline.cli.terminal import labelled, plain
 from serving.errors import InvalidModel, MedleyError
 
 

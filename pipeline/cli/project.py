@@ -7,8 +7,8 @@ from typing import Annotated
 
 import typer
 
+from pipeline.cli.options import failures, say
 from pipeline.failed import Failed
-from pipeline.options import failures, say
 
 _FOLDER = Annotated[Path, typer.Argument(help="Where to write medley.toml.")]
 

@@ -15,8 +15,8 @@ import typer
 from rich.console import Console
 from rich.table import Table
 
+from pipeline.cli.terminal import plain
 from pipeline.failed import Failed
-from pipeline.terminal import plain
 
 if TYPE_CHECKING:
     from pipeline.aws.clients import Clients

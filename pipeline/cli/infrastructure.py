@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from pipeline.options import EndpointUrl, Json, ProjectFile, failures, opened, print_json, print_table, say
+from pipeline.cli.options import EndpointUrl, Json, ProjectFile, failures, opened, print_json, print_table, say
 
 if TYPE_CHECKING:
     from pipeline.infrastructure.destroy import Plan

@@ -8,7 +8,7 @@ from rich import box
 from rich.console import Console
 from rich.table import Table
 
-from pipeline.terminal import labelled, plain
+from pipeline.cli.terminal import labelled, plain
 from serving.inspection import inspect
 
 _MOST_FILES = 40  # rows of the table

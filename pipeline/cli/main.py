@@ -6,17 +6,8 @@ from typing import Annotated
 import typer
 from typer.models import CommandInfo, TyperInfo
 
-from pipeline import (
-    build_cli,
-    deploy_cli,
-    infrastructure_cli,
-    invoke_cli,
-    models_cli,
-    pipeline_cli,
-    project_cli,
-    publish_cli,
-)
-from pipeline.options import Engine
+from pipeline.cli import build, deploy, infrastructure, invoke, models, pipeline, project, publish
+from pipeline.cli.options import Engine
 
 app = typer.Typer(
     no_args_is_help=True,
@@ -37,9 +28,9 @@ _PASSED_ON = {"allow_extra_args": True, "ignore_unknown_options": True, "help_op
 @app.command(context_settings=_PASSED_ON)
 def serve(context: typer.Context) -> None:
     """Serve a folder or S3 prefix of models as SageMaker would: boto3's invoke_endpoint works against it."""
-    from pipeline import serve_command
+    from pipeline.cli import serve as serving
 
-    serve_command.run(context.args)
+    serving.run(context.args)
 
 
 @app.command()
@@ -57,11 +48,11 @@ def pack(
     ] = None,
 ) -> None:
     """Check a model as the container would load it, measure it, and write the artifact."""
-    from pipeline import pack_command
     from pipeline.artifact.judge import Judge
+    from pipeline.cli import pack as packing
 
     judge = Judge(image, engine)
-    raise typer.Exit(pack_command.run(folder, output, sample, content_type, judge, from_estimator))
+    raise typer.Exit(packing.run(folder, output, sample, content_type, judge, from_estimator))
 
 
 @app.command()
@@ -70,7 +61,7 @@ def inspect(
     as_json: Annotated[bool, typer.Option("--json", help="JSON, for programs.")] = False,
 ) -> None:
     """Say what is in an artifact, without running anything of it."""
-    from pipeline import inspection
+    from pipeline.cli import inspection
 
     raise typer.Exit(inspection.run(artifact, as_json))
 
@@ -86,10 +77,10 @@ def demo(
     raise typer.Exit(show.run(keep, port))
 
 
-for area in (invoke_cli, models_cli):
+for area in (invoke, models):
     area.attach(app)
 _here = len(app.registered_commands)
-for area in (project_cli, infrastructure_cli, build_cli, deploy_cli, publish_cli, pipeline_cli):
+for area in (project, infrastructure, build, deploy, publish, pipeline):
     area.attach(app)
 _on_aws: list[CommandInfo | TyperInfo] = [*app.registered_commands[_here:], *app.registered_groups]
 for command in _on_aws:

@@ -9,8 +9,8 @@ import typer
 from rich.console import Console
 from rich.status import Status
 
-from pipeline.options import EndpointUrl, Engine, Json, ProjectFile, failures, opened, print_json, say
-from pipeline.terminal import plain
+from pipeline.cli.options import EndpointUrl, Engine, Json, ProjectFile, failures, opened, print_json, say
+from pipeline.cli.terminal import plain
 
 _PHASES = {
     "SUBMITTED": "submitted",

@@ -7,8 +7,8 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
-from pipeline.options import EndpointUrl, Json, ProjectFile, failures, opened, print_json, print_table, say
-from pipeline.terminal import plain
+from pipeline.cli.options import EndpointUrl, Json, ProjectFile, failures, opened, print_json, print_table, say
+from pipeline.cli.terminal import plain
 
 if TYPE_CHECKING:
     from pipeline.aws.clients import Clients

@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 import typer
 from rich.console import Console
 
-from pipeline.options import EndpointUrl, Engine, Json, ProjectFile, failures, opened, print_json, say
+from pipeline.cli.options import EndpointUrl, Engine, Json, ProjectFile, failures, opened, print_json, say
 
 if TYPE_CHECKING:
     from pipeline.aws.clients import Clients
@@ -135,13 +135,13 @@ def run(
     as_json: Json = False,
 ) -> None:
     """Run the pipeline here: real trainings and evaluations, and the models behind the local endpoint."""
-    from pipeline import local_command
+    from pipeline.cli import pipeline_local
 
     with failures(as_json):
         if not local:
             raise typer.BadParameter("say --local; `medley pipeline start` runs it on AWS", param_hint="--local")
-        where = local_command.Where(project, folder, data, image, engine, parallel, port, endpoint_url)
-        raise typer.Exit(local_command.run(where, set_ or (), keep, as_json))
+        where = pipeline_local.Where(project, folder, data, image, engine, parallel, port, endpoint_url)
+        raise typer.Exit(pipeline_local.run(where, set_ or (), keep, as_json))
 
 
 # Below the commands
