@@ -3,6 +3,9 @@
 What was asked for goes to stdout, and what is said on the way to stderr.
 """
 
+from collections.abc import Callable
+from dataclasses import dataclass
+from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
@@ -12,7 +15,8 @@ from pipeline.cli.terminal import plain
 
 if TYPE_CHECKING:
     from pipeline.aws.clients import Clients
-    from pipeline.deploy.run import Planned
+    from pipeline.deploy.run import Order, Planned
+    from pipeline.project.records import Project
 
 DryRun = Annotated[bool, typer.Option("--dry-run", help="Print what would be done, call by call, and do nothing.")]
 NoWait = Annotated[bool, typer.Option("--no-wait", help="Begin, and do not wait until it is in service.")]
@@ -40,12 +44,9 @@ def deploy(
     as_json: Json = False,
 ) -> None:
     """Make the endpoint what medley.toml says: a new image is rolled out blue/green, and rolled back on alarms."""
-    from pipeline.deploy import run as deploying
+    from pipeline.deploy.run import Order, planned
 
-    with failures(as_json):
-        found, clients = opened(project, endpoint_url)
-        order = deploying.Order(image, despite_alarms)
-        _carry_out(deploying.planned(found, clients, order), clients, dry_run, no_wait, as_json)
+    _do(planned, Order(image, despite_alarms), _Way(dry_run, no_wait, as_json), project, endpoint_url)
 
 
 def rollback(
@@ -58,12 +59,9 @@ def rollback(
     as_json: Json = False,
 ) -> None:
     """Go back to the config that served before this one: blue/green too, and alarms watch."""
-    from pipeline.deploy import run as deploying
+    from pipeline.deploy.run import Order, planned_rollback
 
-    with failures(as_json):
-        found, clients = opened(project, endpoint_url)
-        order = deploying.Order(None, despite_alarms, to)
-        _carry_out(deploying.planned_rollback(found, clients, order), clients, dry_run, no_wait, as_json)
+    _do(planned_rollback, Order(None, despite_alarms, to), _Way(dry_run, no_wait, as_json), project, endpoint_url)
     if not dry_run:
         say("The next `medley deploy` takes the newest image again; `medley deploy --image deployed` keeps this one.")
 
@@ -110,7 +108,28 @@ def cost(
 # Below the commands
 
 
-def _carry_out(planned: "Planned", clients: "Clients", dry_run: bool, no_wait: bool, as_json: bool) -> None:
+@dataclass(frozen=True)
+class _Way:
+    """How a plan is carried out, and told."""
+
+    dry_run: bool
+    no_wait: bool
+    as_json: bool
+
+
+def _do(
+    plan: "Callable[[Project, Clients, Order], Planned]",
+    order: "Order",
+    way: _Way,
+    project: Path | None,
+    endpoint_url: str | None,
+) -> None:
+    with failures(way.as_json):
+        found, clients = opened(project, endpoint_url)
+        _carry_out(plan(found, clients, order), clients, way)
+
+
+def _carry_out(planned: "Planned", clients: "Clients", way: _Way) -> None:
     from pipeline.deploy import run as deploying
     from pipeline.deploy.steps import NotServing, show
     from pipeline.deploy.wait import Pace
@@ -118,16 +137,16 @@ def _carry_out(planned: "Planned", clients: "Clients", dry_run: bool, no_wait: b
     say(f"{planned.desired.endpoint}: {planned.image.uri} ({planned.image.why})")
     if planned.not_warmed:
         say(f"Of the warm list there is no alias yet: {', '.join(planned.not_warmed)} (`medley publish`).")
-    if dry_run:
-        _shown(planned, as_json, show)
+    if way.dry_run:
+        _shown(planned, way.as_json, show)
         return
     try:
-        done = deploying.carry_out(planned, clients, say, None if no_wait else Pace())
+        done = deploying.carry_out(planned, clients, say, None if way.no_wait else Pace())
     except NotServing as error:
-        if error.log and not as_json:
+        if error.log and not way.as_json:
             say("The last lines of its log:\n" + "\n".join(f"  {line}" for line in error.log))
         raise
-    if as_json:
+    if way.as_json:
         print_json(done)
     else:
         say(_closing(done))

@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from pipeline.cli.options import EndpointUrl, Json, ProjectFile, failures, opened, print_json, print_table, say
+from pipeline.cli.options import EndpointUrl, Json, ProjectFile, Yes, failures, opened, print_json, print_table, say
 
 if TYPE_CHECKING:
     from pipeline.infrastructure.destroy import Plan
@@ -46,7 +46,7 @@ def destroy(
     with_artifacts: Annotated[
         bool, typer.Option("--with-artifacts", help="The models in the bucket too, and the bucket, if it is Medley's.")
     ] = False,
-    yes: Annotated[bool, typer.Option("--yes", "-y", help="Do not ask.")] = False,
+    yes: Yes = False,
     project_file: ProjectFile = None,
     endpoint_url: EndpointUrl = None,
     as_json: Json = False,

@@ -35,6 +35,7 @@ ProjectFile = Annotated[
 EndpointUrl = Annotated[
     str | None, typer.Option("--endpoint-url", metavar="URL", help="Ask this instead of AWS, as AWS_ENDPOINT_URL does.")
 ]
+Yes = Annotated[bool, typer.Option("--yes", "-y", help="Do not ask.")]
 HERE = "http://127.0.0.1:8080"
 
 

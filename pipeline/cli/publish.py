@@ -12,7 +12,18 @@ from typing import TYPE_CHECKING, Annotated, Any
 import typer
 from rich.console import Console
 
-from pipeline.cli.options import EndpointUrl, Engine, Json, ProjectFile, failures, opened, print_json, print_table, say
+from pipeline.cli.options import (
+    EndpointUrl,
+    Engine,
+    Json,
+    ProjectFile,
+    Yes,
+    failures,
+    opened,
+    print_json,
+    print_table,
+    say,
+)
 from pipeline.cli.terminal import plain
 from pipeline.failed import Failed
 
@@ -109,7 +120,7 @@ def retire(
     keep: Annotated[
         int | None, typer.Option(min=0, help="Of a name: all but the newest so many; 0 is all, and the alias.")
     ] = None,
-    yes: Annotated[bool, typer.Option("--yes", "-y", help="Do not ask.")] = False,
+    yes: Yes = False,
     project_file: ProjectFile = None,
     endpoint_url: EndpointUrl = None,
     as_json: Json = False,

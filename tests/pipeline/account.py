@@ -15,6 +15,10 @@ AT_ONCE = Pace(pause=lambda _: None)
 _MANIFEST = {"schemaVersion": 2, "mediaType": "application/vnd.docker.distribution.manifest.v2+json", "config": {}}
 
 
+def make_bucket(clients: Clients, name: str = PROJECT.bucket) -> None:
+    clients.s3.create_bucket(Bucket=name, CreateBucketConfiguration={"LocationConstraint": clients.region})
+
+
 def bootstrapped(clients: Clients, project: Project = PROJECT) -> None:
     """Alarms and a repository."""
     for name in project.alarm_names.values():
@@ -35,6 +39,14 @@ def built(clients: Clients, number: int, tag: str = "") -> str:
         imageDigest=digest,
     )
     return digest
+
+
+def with_image() -> Clients:
+    """Of an account where `medley bootstrap` was, with one image built. Nothing is asked again."""
+    clients = Clients.of(PROJECT, attempts=1)
+    bootstrapped(clients)
+    built(clients, 1)
+    return clients
 
 
 def deployed(clients: Clients, project: Project = PROJECT, order: Order | None = None) -> dict[str, Any]:

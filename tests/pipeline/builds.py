@@ -15,6 +15,7 @@ from pipeline.aws.clients import Clients
 from pipeline.project.records import Project
 from tests.aws.codebuild import TOOLS, CodeBuild
 from tests.aws.server import ACCOUNT, REGION, StandIn
+from tests.pipeline.account import make_bucket
 from tests.pipeline.test_source import git
 
 ROOT = Path(__file__).parents[2]
@@ -87,10 +88,7 @@ def rig(folder: Path) -> Iterator[Rig]:
 
 def by_hand(clients: Clients, project: Project) -> None:
     """What a build needs of `medley bootstrap`."""
-    clients.s3.create_bucket(
-        Bucket=project.bucket,
-        CreateBucketConfiguration={"LocationConstraint": project.region},  # type: ignore[typeddict-item]
-    )
+    make_bucket(clients, project.bucket)
     clients.s3.put_bucket_versioning(Bucket=project.bucket, VersioningConfiguration={"Status": "Enabled"})
     clients.ecr.create_repository(repositoryName=project.repository, imageTagMutability="IMMUTABLE")
     clients.codebuild.create_project(

@@ -25,6 +25,7 @@ from pipeline.project import records
 from pipeline.project.records import Alarms, Endpoint, Project, Training
 from tests.aws.server import ACCOUNT, REGION, StandIn
 from tests.aws.wire import Call
+from tests.pipeline.account import make_bucket
 from tests.pipeline.once import each_fails_once
 
 PROJECT = Project("shop", REGION, account=ACCOUNT)
@@ -141,8 +142,7 @@ def test_changed_code_is_put_beside_the_old_and_the_function_has_it(aws: StandIn
 
 def test_bucket_that_is_there_is_used_and_keeps_what_it_has(aws: StandIn) -> None:
     project = replace(PROJECT, bucket="company-data")
-    where = {"LocationConstraint": REGION}
-    _clients().s3.create_bucket(Bucket="company-data", CreateBucketConfiguration=where)  # type: ignore[arg-type]
+    make_bucket(_clients(), "company-data")
     said: list[str] = []
     done = bootstrap(project, _clients(project), said.append, lambda _: None, CODE)
     assert (done.outcome, done.own_bucket) == ("created", False)
@@ -164,8 +164,8 @@ def test_other_bucket_in_the_file_is_made_beside_the_old_one_which_keeps_what_it
 
 def test_other_bucket_in_the_file_that_is_there_is_used_as_it_is(aws: StandIn) -> None:
     _bootstrap()
-    project, where = replace(PROJECT, bucket="company-data"), {"LocationConstraint": REGION}
-    _clients().s3.create_bucket(Bucket="company-data", CreateBucketConfiguration=where)  # type: ignore[arg-type]
+    project = replace(PROJECT, bucket="company-data")
+    make_bucket(_clients(), "company-data")
     done = _bootstrap(project)
     assert (done.outcome, done.own_bucket) == ("updated", False)
     assert _made(project) == {**WHOLE, "buckets": [PROJECT.bucket, "company-data"]}

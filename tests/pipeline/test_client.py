@@ -27,8 +27,8 @@ from pipeline.project.records import Endpoint, Project
 from serving import artifact
 from tests.aws.server import ACCOUNT, REGION, StandIn
 from tests.endpoint.test_process import _options
-
-from .wire import CLOSE, FINE, HALF, HANG, NOT_READY, THROTTLED, Answer, Runtime
+from tests.pipeline.account import make_bucket
+from tests.pipeline.answering import CLOSE, FINE, HALF, HANG, NOT_READY, THROTTLED, Answer, Runtime, in_json
 
 MEDLEY = [sys.executable, "-c", "from pipeline.cli.main import main; main()"]
 CODE = "def model_fn(folder): return {number}\ndef predict_fn(data, model): return [model] * len(data)\n"
@@ -47,13 +47,13 @@ def pauses() -> Pauses:
     return Pauses()
 
 
-@pytest.mark.parametrize("not_now", [NOT_READY, THROTTLED, Answer(429, {}, "TooManyRequestsException")])
+@pytest.mark.parametrize("not_now", [NOT_READY, THROTTLED, in_json({}, 429, "TooManyRequestsException")])
 def test_a_model_that_is_being_loaded_and_a_throttled_call_are_asked_again_with_longer_pauses(
     pauses: Pauses, not_now: Answer
 ) -> None:
     with Runtime(*[not_now] * 6, FINE) as runtime:
         assert pauses.client(runtime.url).invoke(MODEL, b"1,2").json() == [1.5]
-    assert runtime.asked == [MODEL] * 7
+    assert runtime.targets == [MODEL] * 7
     assert len(pauses) == 6
     assert pauses[0] < pauses[2] < pauses[4] <= 8
 
@@ -61,26 +61,26 @@ def test_a_model_that_is_being_loaded_and_a_throttled_call_are_asked_again_with_
 def test_who_waits_no_longer_is_told_that_it_was_not_the_time(pauses: Pauses) -> None:
     with Runtime(NOT_READY) as runtime, pytest.raises(InvokeFailed, match="being loaded") as told:
         pauses.client(runtime.url, wait=0).invoke(MODEL, b"1")
-    assert (told.value.code, told.value.reason, runtime.asked) == (AGAIN, "ModelNotReadyException", [MODEL])
+    assert (told.value.code, told.value.reason, runtime.targets) == (AGAIN, "ModelNotReadyException", [MODEL])
 
 
 @pytest.mark.parametrize("answer", [HANG, CLOSE, HALF])
-def test_an_inference_whose_answer_does_not_come_is_never_asked_again(pauses: Pauses, answer: str) -> None:
+def test_an_inference_whose_answer_does_not_come_is_never_asked_again(pauses: Pauses, answer: Answer | None) -> None:
     with Runtime(answer, FINE) as runtime, pytest.raises(InvokeFailed, match="not known, so it is not asked") as told:
         pauses.client(runtime.url, answer=0.2).invoke(MODEL, b"1")
-    assert (told.value.code, runtime.asked, pauses) == (UNREACHABLE, [MODEL], [])
+    assert (told.value.code, runtime.targets, pauses) == (UNREACHABLE, [MODEL], [])
 
 
 @pytest.mark.parametrize("status", [500, 503])
 def test_a_fault_of_the_platform_is_told_and_not_asked_again(pauses: Pauses, status: int) -> None:
     error = {500: "InternalFailure", 503: "ServiceUnavailable"}[status]
-    with Runtime(Answer(status, {"Message": "Oh."}, error), FINE) as runtime, pytest.raises(InvokeFailed, match="Oh"):
+    with Runtime(in_json({"Message": "Oh."}, status, error), FINE) as runtime, pytest.raises(InvokeFailed, match="Oh"):
         pauses.client(runtime.url).invoke(MODEL, b"1")
-    assert runtime.asked == [MODEL]
+    assert runtime.targets == [MODEL]
 
 
 def test_an_endpoint_that_says_when_to_come_back_is_asked_again(pauses: Pauses) -> None:
-    later = Answer(503, {"Message": "Too many."}, "ServiceUnavailable", {"Retry-After": "1"})
+    later = in_json({"Message": "Too many."}, 503, "ServiceUnavailable", **{"Retry-After": "1"})
     with Runtime(later, FINE) as runtime:
         assert pauses.client(runtime.url).invoke(MODEL, b"1").json() == [1.5]
 
@@ -102,7 +102,7 @@ def test_where_nobody_listens_it_is_tried_a_few_times(pauses: Pauses) -> None:
 )
 def test_an_error_of_the_container_is_shown_as_it_said_it(pauses: Pauses, said: str, shown: str) -> None:
     body = {"Message": "Received client error (400) from primary", "OriginalStatusCode": 400, "OriginalMessage": said}
-    with Runtime(Answer(424, body, "ModelError")) as runtime, pytest.raises(InvokeFailed) as told:
+    with Runtime(in_json(body, 424, "ModelError")) as runtime, pytest.raises(InvokeFailed) as told:
         pauses.client(runtime.url).invoke(MODEL, b"1")
     assert str(told.value) == f"The model answered 400: {shown}"
     assert (told.value.code, told.value.status, told.value.said) == (REFUSED, 400, said)
@@ -134,15 +134,15 @@ def test_rows_of_every_kind_are_sent_as_what_they_are(
 ) -> None:
     with Runtime(FINE) as runtime:
         assert pauses.client(runtime.url).predict(MODEL, rows) == [1.5]
-    assert runtime.headers[0]["content-type"] == content_type
-    assert reads(runtime.bodies[0]) == [[1, 2], [3, 4]]
+    assert runtime.asked[0].headers["content-type"] == content_type
+    assert reads(runtime.asked[0].body) == [[1, 2], [3, 4]]
 
 
 def test_rows_that_cannot_be_sent_and_answers_that_are_no_json_are_told_in_words(pauses: Pauses) -> None:
     with Runtime(FINE) as runtime:
         with pytest.raises(Failed, match=r"A date .* cannot be sent"):
             pauses.client(runtime.url).predict(MODEL, [[date(2026, 11, 30)]])
-        assert runtime.asked == []
+        assert runtime.targets == []
     answer = Invoked(b"1,2\n", "text/csv", 1.0, {})
     with pytest.raises(InvokeFailed, match="The answer is text/csv, and no JSON"):
         answer.json()
@@ -154,13 +154,13 @@ def test_a_token_is_carried_and_no_keys_are_needed(monkeypatch: pytest.MonkeyPat
     monkeypatch.setenv("AWS_EC2_METADATA_DISABLED", "true")
     with Runtime(FINE) as runtime:
         medley.Client(endpoint_url=runtime.url, token="let me in").invoke("modèle.tar.gz", b"1", attributes="a=b")
-    assert runtime.asked == ["modèle.tar.gz"]
-    assert runtime.headers[0]["authorization"] == "Bearer let me in"
-    assert runtime.headers[0]["x-amzn-sagemaker-custom-attributes"] == "a=b"
+    assert runtime.targets == ["modèle.tar.gz"]
+    assert runtime.asked[0].headers["authorization"] == "Bearer let me in"
+    assert runtime.asked[0].headers["x-amzn-sagemaker-custom-attributes"] == "a=b"
 
 
 def test_an_alias_where_no_project_is_known_is_told_to_be_one(pauses: Pauses) -> None:
-    with Runtime(Answer(400, {"Message": "No such model."}, "ValidationError")) as runtime:
+    with Runtime(in_json({"Message": "No such model."}, 400, "ValidationError")) as runtime:
         with pytest.raises(InvokeFailed, match=r"No such model\. Where it is an alias: .*medley\.toml"):
             pauses.client(runtime.url).invoke("churn", b"1")
         with pytest.raises(InvokeFailed, match=r"No such model\.$"):
@@ -173,8 +173,7 @@ def test_an_alias_where_no_project_is_known_is_told_to_be_one(pauses: Pauses) ->
 @pytest.fixture
 def project(aws: StandIn) -> Project:
     project = Project("shop", REGION, ACCOUNT, endpoint=Endpoint("front"))
-    where: Any = {"LocationConstraint": REGION}
-    Clients.of(project).s3.create_bucket(Bucket=project.bucket, CreateBucketConfiguration=where)
+    make_bucket(Clients.of(project), project.bucket)
     return project
 
 
@@ -198,7 +197,7 @@ def test_an_alias_is_looked_up_once_and_again_where_its_version_has_gone(
     project: Project, publish: Callable[[str, int], str], aws: StandIn
 ) -> None:
     first = publish("churn", 1)
-    gone = Answer(400, {"Message": "There is no such model."}, "ValidationError")
+    gone = in_json({"Message": "There is no such model."}, 400, "ValidationError")
     with Runtime(FINE, FINE, gone, FINE, gone) as runtime:
         client = Client(project=project, endpoint_url=runtime.url)
         aws.log.clear()
@@ -207,12 +206,12 @@ def test_an_alias_is_looked_up_once_and_again_where_its_version_has_gone(
         assert aws.calls.count(("s3", "GetObject")) == 1
         second = publish("churn", 2)
         client.invoke("churn", b"1")
-        assert runtime.asked == [first, first, first, second]
+        assert runtime.targets == [first, first, first, second]
         with pytest.raises(InvokeFailed, match="no such model"):
             client.invoke("churn", b"1")
         with pytest.raises(Failed, match="Did you mean churn"):
             client.invoke("chrun", b"1")
-    assert len(runtime.asked) == 5
+    assert len(runtime.targets) == 5
 
 
 def test_what_is_published_is_served_and_answers_by_its_alias(

@@ -12,7 +12,7 @@ from pipeline.deploy import cost
 from pipeline.failed import WORDS, Failed
 from pipeline.project.records import Endpoint
 from tests.aws.server import REGION, StandIn
-from tests.pipeline.account import PROJECT
+from tests.pipeline.account import PROJECT, make_bucket
 from tests.pipeline.answering import Answer, Answering
 
 
@@ -43,8 +43,7 @@ def pricing(products: list[str], aws: StandIn, monkeypatch: pytest.MonkeyPatch) 
 @pytest.fixture
 def clients(aws: StandIn) -> Clients:
     clients = Clients.of(PROJECT, attempts=1)
-    place = {"LocationConstraint": REGION}
-    clients.s3.create_bucket(Bucket=PROJECT.bucket, CreateBucketConfiguration=place)  # type: ignore[arg-type]
+    make_bucket(clients)
     return clients
 
 

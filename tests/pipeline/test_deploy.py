@@ -19,16 +19,13 @@ from pipeline.deploy.wait import last_lines
 from pipeline.failed import AGAIN, REFUSED, Failed
 from pipeline.project.records import Endpoint
 from tests.aws.server import ACCOUNT, REGION, StandIn
-from tests.pipeline.account import AT_ONCE, PROJECT, bootstrapped, built, deployed, names, serves
+from tests.pipeline.account import AT_ONCE, PROJECT, built, deployed, names, serves, with_image
 
 
 @pytest.fixture
 def clients(aws: StandIn) -> Clients:
     """Of an account where `medley bootstrap` was, with one image built."""
-    clients = Clients.of(PROJECT, attempts=1)
-    bootstrapped(clients)
-    built(clients, 1)
-    return clients
+    return with_image()
 
 
 def test_first_deploy_serves_and_the_second_has_nothing_to_do(aws: StandIn, clients: Clients) -> None:

@@ -17,7 +17,7 @@ from pipeline.aws.clients import Clients
 from pipeline.cli.main import app
 from pipeline.deploy.run import begin
 from tests.aws.server import ACCOUNT, REGION, StandIn
-from tests.pipeline.account import PROJECT, bootstrapped, built
+from tests.pipeline.account import PROJECT, built, make_bucket, with_image
 
 TOML = f"""
 name = "shop"
@@ -35,11 +35,8 @@ Medley = Callable[..., Result]
 
 @pytest.fixture
 def clients(aws: StandIn) -> Clients:
-    clients = Clients.of(PROJECT, attempts=1)
-    bootstrapped(clients)
-    built(clients, 1)
-    place = {"LocationConstraint": REGION}
-    clients.s3.create_bucket(Bucket=PROJECT.bucket, CreateBucketConfiguration=place)  # type: ignore[arg-type]
+    clients = with_image()
+    make_bucket(clients)
     return clients
 
 

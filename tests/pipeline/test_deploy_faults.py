@@ -13,7 +13,7 @@ from pipeline.deploy.run import carry_out, planned, planned_rollback
 from pipeline.deploy.steps import NotServing
 from pipeline.failed import Failed
 from tests.aws.server import StandIn
-from tests.pipeline.account import AT_ONCE, PROJECT, bootstrapped, built, deployed, names, serves
+from tests.pipeline.account import AT_ONCE, PROJECT, built, deployed, names, serves, with_image
 
 _FIRST, _SECOND = (f"sha256:{number:064x}" for number in (1, 2))
 # What is throttled or denied is not carried out; of a 500 and of a connection that ends nobody knows.
@@ -24,10 +24,7 @@ _CREATES = ("CreateModel", "CreateEndpointConfig", "CreateEndpoint", "RegisterSc
 
 @pytest.fixture
 def clients(aws: StandIn) -> Clients:
-    clients = Clients.of(PROJECT, attempts=1)
-    bootstrapped(clients)
-    built(clients, 1)
-    return clients
+    return with_image()
 
 
 def _made(aws: StandIn, since: int) -> list[str]:

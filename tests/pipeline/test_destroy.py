@@ -16,7 +16,7 @@ from pipeline.infrastructure.bootstrap import bootstrap
 from pipeline.infrastructure.destroy import Plan, destroy, plan
 from pipeline.project.records import Project
 from tests.aws.server import ACCOUNT, REGION, StandIn
-from tests.pipeline.account import PROJECT, built, deployed
+from tests.pipeline.account import PROJECT, built, deployed, make_bucket
 from tests.pipeline.once import each_fails_once
 from tests.pipeline.test_bootstrap import CODE, MEDLEY
 
@@ -55,7 +55,7 @@ def _neighbour(clients: Clients) -> None:
     variant["InitialInstanceCount"] = 1
     sagemaker.create_endpoint_config(EndpointConfigName="shop-two-12345678", ProductionVariants=[variant])
     sagemaker.create_endpoint(EndpointName="shop-two", EndpointConfigName="shop-two-12345678")
-    clients.s3.create_bucket(Bucket="theirs", CreateBucketConfiguration={"LocationConstraint": REGION})  # type: ignore[typeddict-item]
+    make_bucket(clients, "theirs")
 
 
 def _left(clients: Clients) -> dict[str, list[str]]:
@@ -141,7 +141,7 @@ def test_nothing_is_done_where_nothing_is(clients: Clients, aws: StandIn) -> Non
 
 def test_bucket_that_was_there_before_loses_what_is_below_the_prefix_alone(clients: Clients) -> None:
     project = replace(PROJECT, bucket="company-data")
-    clients.s3.create_bucket(Bucket="company-data", CreateBucketConfiguration={"LocationConstraint": REGION})  # type: ignore[typeddict-item]
+    make_bucket(clients, "company-data")
     clients.s3.put_object(Bucket="company-data", Key="medleys/rows.csv", Body=b"1")
     _whole(clients, project)
     _destroy(clients, project, with_artifacts=True)

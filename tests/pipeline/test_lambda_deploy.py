@@ -20,7 +20,7 @@ from pipeline.training.expressions import parts, replaced
 from tests.aws.faults import Fault
 from tests.aws.server import ACCOUNT, REGION, StandIn
 from tests.pipeline.account import PROJECT as SHOP
-from tests.pipeline.account import bootstrapped, built, deployed, serves
+from tests.pipeline.account import bootstrapped, built, deployed, make_bucket, serves
 
 MODELS = (
     Training("churn", "xgboost", "XGBClassifier", metric="auc", bound=0.9),
@@ -36,7 +36,7 @@ def clients(aws: StandIn) -> Clients:
     clients = Clients.of(PROJECT, attempts=1)
     bootstrapped(clients, PROJECT)
     built(clients, 1)
-    clients.s3.create_bucket(Bucket=PROJECT.bucket, CreateBucketConfiguration={"LocationConstraint": REGION})
+    make_bucket(clients, PROJECT.bucket)
     trained(clients, "churn", b"one")
     trained(clients, "x", b"two", {"rmse": {"value": 1.5}})
     return clients

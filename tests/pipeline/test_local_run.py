@@ -23,7 +23,7 @@ from pipeline.local_mode.folder_s3 import FolderS3
 from pipeline.project.records import Project
 from tests.aws.server import ACCOUNT, REGION, StandIn
 from tests.pipeline import engine
-from tests.pipeline.account import bootstrapped
+from tests.pipeline.account import bootstrapped, make_bucket
 
 HEAD = f'name = "golden"\nregion = "{REGION}"\n'
 MODEL = '[[model]]\nname = "{0}"\nframework = "sklearn"\nestimator = "LinearRegression"\nmetric = "rmse"\nbound = {1}\n'
@@ -195,7 +195,7 @@ def test_against_what_stands_for_aws_the_deploy_is_the_real_plan(run: Run, aws: 
     """S3 and SageMaker are the stand-in; what is deployed is served from there, and asked by the real `smoke`."""
     project = Project("golden", REGION, ACCOUNT)
     clients = Clients.of(project)
-    clients.s3.create_bucket(Bucket=project.bucket, CreateBucketConfiguration={"LocationConstraint": REGION})
+    make_bucket(clients, project.bucket)
     bootstrapped(clients, project)
     joblib.dump(LinearRegression().fit([[1.0], [2.0]], [1.0, 2.0]), _folder(tmp_path / "model") / "model.joblib")
     digest = f"sha256:{1:064x}"

@@ -24,6 +24,7 @@ from tests.aws.pipelines import Pipelines
 from tests.aws.server import ACCOUNT, StandIn
 from tests.container import free_port
 from tests.pipeline import engine
+from tests.pipeline.account import make_bucket
 
 ROOT = Path(__file__).parents[2]
 EXAMPLE = ROOT / "examples" / "training-pipeline"
@@ -147,7 +148,7 @@ def test_commands_for_an_account_are_understood(aws: StandIn, example: Path, mon
     project = read(EXAMPLE / "medley.toml")
     clients = Clients.of(project)
     project = Project(**{**vars(project), "account": ACCOUNT, "bucket": ""})
-    clients.s3.create_bucket(Bucket=project.bucket, CreateBucketConfiguration={"LocationConstraint": project.region})  # type: ignore[typeddict-item]
+    make_bucket(clients, project.bucket)
     pipelines = Pipelines(aws)
     monkeypatch.chdir(example)
     for channel in ("train", "validation", "test"):

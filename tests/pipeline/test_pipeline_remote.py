@@ -16,6 +16,7 @@ from pipeline.training import overrides
 from pipeline.training.definition import render
 from tests.aws.pipelines import Pipelines
 from tests.aws.server import ACCOUNT, REGION, StandIn
+from tests.pipeline.account import make_bucket
 
 PROJECT = Project("golden", REGION, ACCOUNT)
 IMAGE = f"{ACCOUNT}.dkr.ecr.{REGION}.amazonaws.com/medley-golden@sha256:{1:064x}"
@@ -40,7 +41,7 @@ def pipelines(aws: StandIn) -> Pipelines:
 @pytest.fixture
 def clients(aws: StandIn) -> Clients:
     clients = Clients.of(PROJECT)
-    clients.s3.create_bucket(Bucket=PROJECT.bucket, CreateBucketConfiguration={"LocationConstraint": REGION})
+    make_bucket(clients, PROJECT.bucket)
     return clients
 
 

@@ -27,6 +27,7 @@ from pipeline.failed import AGAIN, REFUSED, UNREACHABLE, Failed
 from pipeline.project.records import Project
 from serving import artifact
 from tests.aws.server import ACCOUNT, REGION, StandIn
+from tests.pipeline.account import make_bucket
 from tests.pipeline.answering import Answer, Answering
 
 CODE = "def model_fn(folder): return {number}\ndef predict_fn(data, model): return [model]\n"
@@ -58,7 +59,7 @@ def clients(aws: StandIn) -> Clients:
 @pytest.fixture
 def project(clients: Clients) -> Project:
     project = Project("shop", REGION, ACCOUNT)
-    clients.s3.create_bucket(Bucket=project.bucket, CreateBucketConfiguration={"LocationConstraint": REGION})
+    make_bucket(clients, project.bucket)
     clients.s3.put_bucket_versioning(Bucket=project.bucket, VersioningConfiguration={"Status": "Enabled"})
     return project
 
@@ -573,8 +574,7 @@ def test_an_artifact_that_does_not_load_is_refused_before_anything_is_asked_of_t
 def test_a_wrong_account_or_region_is_refused_before_anything_is_made(
     make: Make, tmp_path: Path, aws: StandIn, medley: Medley, says: str, expected: str
 ) -> None:
-    where: Any = {"LocationConstraint": "eu-central-1"}
-    Clients("eu-central-1").s3.create_bucket(Bucket="elsewhere", CreateBucketConfiguration=where)
+    make_bucket(Clients("eu-central-1"), "elsewhere")
     (tmp_path / "medley.toml").write_text(f'name = "shop"\n{says}\n')
     aws.log.clear()
     told = medley("publish", str(make()), "--no-load")

@@ -1,6 +1,5 @@
 """The warm list: each of its models is invoked once after a roll-out, and what comes of it is told and ends nothing."""
 
-import json
 from collections.abc import Iterator
 from dataclasses import replace
 
@@ -12,16 +11,11 @@ from pipeline.deploy import observed, warm
 from pipeline.deploy.run import begin, carry_out, planned, warm_list
 from pipeline.failed import Failed
 from pipeline.project.records import Endpoint
-from tests.aws.server import REGION, StandIn
-from tests.pipeline.account import AT_ONCE, PROJECT, bootstrapped, built, deployed, names
-from tests.pipeline.answering import Answer, Answering, Asked
+from tests.aws.server import StandIn
+from tests.pipeline.account import AT_ONCE, PROJECT, built, deployed, make_bucket, names, with_image
+from tests.pipeline.answering import Answer, Answering, Asked, in_json
 
 TARGET = "churn/2026-11-22T101530Z-1a2b3c4d.tar.gz"
-NAME = "X-Amzn-SageMaker-Target-Model"
-
-
-def _error(kind: str, status: int, **told: object) -> Answer:
-    return Answer(json.dumps(told).encode(), status, {"x-amzn-ErrorType": kind, "Content-Type": "application/json"})
 
 
 class Models:
@@ -31,7 +25,7 @@ class Models:
         self.answers: dict[str, list[Answer]] = {}
 
     def __call__(self, asked: Asked) -> Answer:
-        answers = self.answers.get(asked.headers[NAME], [Answer(b"[1]")])
+        answers = self.answers.get(asked.target_model, [Answer(b"[1]")])
         return answers.pop(0) if len(answers) > 1 else answers[0]
 
 
@@ -54,23 +48,24 @@ def _once(target: str = TARGET) -> str:
 
 def test_model_that_answers_is_warm(runtime: Answering) -> None:
     assert _once().startswith(f"{TARGET} is warm after ")
-    assert [(asked.path, asked.headers[NAME]) for asked in runtime.asked] == [("/endpoints/shop/invocations", TARGET)]
+    assert [(asked.path, asked.target_model) for asked in runtime.asked] == [("/endpoints/shop/invocations", TARGET)]
 
 
 def test_model_that_is_being_loaded_is_asked_again(runtime: Answering, models: Models) -> None:
-    models.answers[TARGET] = [_error("ModelNotReadyException", 429)] * 2 + [Answer(b"1")]
+    models.answers[TARGET] = [in_json({}, 429, "ModelNotReadyException")] * 2 + [Answer(b"1")]
     assert "is warm" in _once()
     assert len(runtime.asked) == 3
 
 
 def test_refusal_of_the_empty_body_is_told_as_the_model_says_it(runtime: Answering, models: Models) -> None:
-    models.answers[TARGET] = [_error("ModelError", 424, OriginalStatusCode=400, OriginalMessage="The body is empty.")]
+    refusal = {"OriginalStatusCode": 400, "OriginalMessage": "The body is empty."}
+    models.answers[TARGET] = [in_json(refusal, 424, "ModelError")]
     assert "has answered 400 to an empty body" in _once()
     assert _once().endswith(": The body is empty.")
 
 
 def test_model_that_is_not_there_is_told(runtime: Answering, models: Models) -> None:
-    models.answers[TARGET] = [_error("ValidationError", 400, Message="No such artifact")]
+    models.answers[TARGET] = [in_json({"Message": "No such artifact"}, 400, "ValidationError")]
     assert _once() == f"{TARGET} is not warm: No such artifact."
 
 
@@ -88,11 +83,8 @@ def test_answer_that_does_not_come_whole_ends_no_deploy(runtime: Answering, mode
 
 @pytest.fixture
 def clients(aws: StandIn) -> Clients:
-    clients = Clients.of(PROJECT, attempts=1)
-    bootstrapped(clients)
-    built(clients, 1)
-    place = {"LocationConstraint": REGION}
-    clients.s3.create_bucket(Bucket=PROJECT.bucket, CreateBucketConfiguration=place)  # type: ignore[arg-type]
+    clients = with_image()
+    make_bucket(clients)
     clients.s3.put_object(Bucket=PROJECT.bucket, Key=f"{PROJECT.models_prefix}{TARGET}", Body=b"")
     Aliases(PROJECT, clients).move("churn", TARGET)
     return clients
@@ -106,7 +98,7 @@ def test_warm_list_is_invoked_by_what_its_aliases_stand_for_and_told(clients: Cl
     assert found.target_models == (TARGET, "größe/wine.tar.gz")
     assert found.unknown == ("unknown",)
     done = deployed(clients, WARM)
-    warmed = [asked.headers[NAME].encode("latin-1").decode() for asked in runtime.asked]
+    warmed = [asked.target_model for asked in runtime.asked]
     assert warmed == [TARGET, "größe/wine.tar.gz"]
     assert len([line for line in done["said"] if "is warm after" in line]) == 2
     assert done["not_warmed"] == ["unknown"]
