@@ -9,7 +9,7 @@ import pytest
 
 ROOT = Path(__file__).parents[2]
 OURS = ("container", "serving", "pipeline")
-# Of the pipeline's rooms, each may import those that it names, and these of the artifact's format.
+# What the pipeline has of serving, for packing a model as it will be served; and what each room has that asks AWS.
 PACKED = ("serving.artifact", "serving.manifest", "serving.description", "serving.errors", "serving.inspection")
 ASKING = ("pipeline.failed", "pipeline.project", "pipeline.aws")
 # The first entry that a module's name starts with says what of ours it may import.
@@ -72,6 +72,15 @@ def test_imports_follow_the_arrows(name: str, path: Path) -> None:
     ours = [imported for imported in _imports(name, path) if imported.split(".")[0] in OURS]
     wrong = [imported for imported in ours if not f"{imported}.".startswith(tuple(f"{room}." for room in allowed))]
     assert not wrong
+
+
+def test_arrows_between_the_rooms_of_the_pipeline_go_one_way() -> None:
+    """Each names only rooms that stand before it, so that there is no way round to itself."""
+    before: set[str] = set()
+    for room in (start for start in ARROWS if start.startswith("pipeline.")):
+        named = {name for name in ARROWS[room] if name.startswith("pipeline.")}
+        assert named - {room} <= before, room
+        before.add(room)
 
 
 def test_only_the_first_front_knows_java() -> None:
