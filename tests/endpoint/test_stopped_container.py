@@ -50,9 +50,14 @@ def endpoint(front: str, tmp_path: Path) -> Iterator[Local]:
 def _stopped(pid: int) -> Iterator[None]:
     os.kill(pid, signal.SIGSTOP)
     try:
+        until(lambda: _states(pid) == {"T"}, "the stop of each of its threads")  # one of them passes the signal on
         yield
     finally:
         os.kill(pid, signal.SIGCONT)
+
+
+def _states(pid: int) -> set[str]:
+    return {stat.read_text().rpartition(")")[2].split()[0] for stat in Path(f"/proc/{pid}/task").glob("*/stat")}
 
 
 def _http_process(endpoint: Local, front: str) -> int:
