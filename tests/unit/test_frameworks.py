@@ -589,6 +589,21 @@ def test_a_library_that_answers_otherwise_is_asked_the_long_way() -> None:
     assert predict(rows).tolist() == predict(rows).tolist() == [0.0, 2.0, 4.0]
 
 
+def test_prediction_of_a_row_reads_no_file() -> None:
+    """XGBoost looks for the cgroup's share of processors each time that it makes a matrix of its own."""
+
+    def reads() -> int:
+        (line,) = (line for line in Path("/proc/self/io").read_text().splitlines() if line.startswith("syscr:"))
+        return int(line.split()[1])
+
+    booster, rows = BOOSTER.copy(), X[:1].astype(np.float32)
+    xgboost_.predict_fn(rows, booster)
+    before = reads()
+    for _ in range(50):
+        xgboost_.predict_fn(rows, booster)
+    assert reads() - before < 50
+
+
 def test_booster_that_was_asked_is_freed_with_its_last_reference() -> None:
     booster = BOOSTER.copy()
     xgboost_.predict_fn(X[:1], booster)
