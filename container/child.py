@@ -34,6 +34,8 @@ class Child:
     board: Board
     output: int | None
     reason: MedleyError | None = None
+    is_confined: bool = False  # as it says: from then on a user's code may run in it
+    ended_early: bool = False  # by itself, before that
     connections: dict[int, socket.socket] = field(default_factory=dict)
     bytes: int = 0  # what it takes, as last known
     anonymous: int = 0  # what memory.anonymous_bytes said when that was to be measured
@@ -135,7 +137,7 @@ def fork(prepare: Prepare) -> Child:
 
 def adopt(number: int, pid: int, control: socket.socket, board: Board) -> Child:
     """A process that a model process has forked from itself; it prints into that one's pipe."""
-    return Child(number, pid, os.pidfd_open(pid), control, board, None)
+    return Child(number, pid, os.pidfd_open(pid), control, board, None, is_confined=True)
 
 
 def parent_of(pid: int) -> int:

@@ -121,6 +121,7 @@ class Family:
     def _obey(self, child: Child, message: dict[str, Any]) -> None:
         match message["say"]:
             case "confined":
+                child.is_confined = True
                 self._zygote.confined(bool(message["own_uid"]))
             case "forked":
                 self._adopt_sibling(child, int(message["pid"]))
@@ -154,6 +155,7 @@ class Family:
         except ChildProcessError:  # forked by another process of this model, which must reap it
             for other in self.children:
                 other.tell(do="reap", pid=child.pid)
+        child.ended_early = self._zygote.spare.has_ended_early(child, status)
         if child.output is not None:
             self._printed.drain(child.output)
         for descriptor in (child.output, child.pidfd, child.control.fileno()):

@@ -68,6 +68,7 @@ class Hosted:
         self._deaths = Deaths()
         self._loads = LoadLog(zygote.log, name)
         self._told_broken = False
+        self._retried = False  # with another process, as the first had ended before a user's code could run in it
         zygote.models.add(self)
 
     @property
@@ -187,7 +188,7 @@ class Hosted:
                 raise ValueError("a load takes some time")
             self._loads.took(milliseconds)
             self.stackable = bool(message["stackable"])
-            self._zygote.spare.expect(message["framework"])
+            self._zygote.spare.expect(message.get("framework"))  # one that was forked from another does not say it
         child.bytes = max(0, int(message["bytes"]))
         try:
             self._zygote.budget.settle(child.number, child.bytes)
@@ -244,7 +245,10 @@ class Hosted:
             return
         self._count(child)
         self.connections.settle(child, reason, time.monotonic() - self._zygote.settings.predict_timeout)
-        if self.state == "starting":
+        if child.ended_early and not self._retried and self.state != "ready":
+            self._retried = True
+            self.start()
+        elif self.state == "starting":
             self.refusal = self.refusal or reason
         elif self.state == "ready":
             self._tell_loaded(child)

@@ -1,13 +1,15 @@
 """The next model's process, forked before it is needed: a fork takes longer than loading a small model does.
 
-It has closed what it inherited, has rehearsed a load (serving/rehearsal), and waits to be told which model it is for;
-only then it is confined (confine.py), and only after that comes a line of a user's code. There is at most one. It is
-forked when a load has ended, so that no load waits for it; a load that finds none forks its own.
+It has closed what it inherited, and waits to be told which model it is for; only then it is confined (confine.py), and
+only after that comes a line of a user's code. Meanwhile it rehearses a load (serving/rehearsal). There is at most one.
+It is forked when a load has ended, so that no load waits for it; a load that finds none forks its own.
 """
 
 from __future__ import annotations
 
 import os
+import select
+import signal
 import socket
 from collections.abc import Callable
 from typing import TYPE_CHECKING
@@ -23,6 +25,7 @@ if TYPE_CHECKING:
     from container.zygote import Zygote
 
 _AFTER = 0.005  # seconds: the load is answered first, and mostly the first request
+_QUIET = 15  # milliseconds without an order, before it rehearses: loads that follow each other do not wait for that
 
 
 class Spare:
@@ -30,16 +33,20 @@ class Spare:
         self._zygote = zygote
         self._child: Child | None = None
         self._is_due = False
+        self._last: str | None = None  # frameworks
         self._likely: str | None = None
+        self._rehearses = True
 
     @property
     def pids(self) -> set[int]:
         return {self._child.pid} if self._child else set()
 
     def expect(self, framework: object) -> None:
-        """The framework of a model that was loaded, as its process says: the next one is likely of the same."""
-        if isinstance(framework, str) and framework in frameworks.FRAMEWORKS:
-            self._likely = framework
+        """The framework of a model that was loaded, as its process says; None for a user's own code. After two of the
+        same the next is likely of it too: where they alternate, a model would only be the larger for it."""
+        loaded = framework if isinstance(framework, str) and framework in frameworks.FRAMEWORKS else None
+        self._likely = loaded if loaded == self._last else None
+        self._last = loaded
 
     def take(self) -> Child:
         """A process that waits for its model. Raises OSError where there can be no more."""
@@ -66,15 +73,29 @@ class Spare:
     def _rehearsed(self, control: socket.socket, board: Board) -> Callable[[], None]:
         """child.Prepare, in the child."""
         live = self._zygote.prepare(control, board)
-        rehearse(self._likely)
+        order = select.poll()
+        order.register(control, select.POLLIN)
+        if self._rehearses and not order.poll(_QUIET):
+            rehearse(self._likely)
         return live
 
     def _bury(self, child: Child) -> None:
         """Somebody has killed it, or it could not be prepared: the next load forks its own."""
         self._child = None
         self._zygote.loop.forget(child.pidfd)
-        os.waitpid(child.pid, 0)
+        _, status = os.waitpid(child.pid, 0)
         if child.output is not None:
             Printed(self._zygote.log, "").drain(child.output)
         self._zygote.log("WARN", "The process that waited for the next model has ended. A load starts one of its own.")
+        self.has_ended_early(child, status)
         child.close()
+
+    def has_ended_early(self, child: Child, status: int | None) -> bool:
+        """Whether a process has ended by itself before it was confined: its rehearsal may be why, and the next ones do
+        without."""
+        if child.is_confined or status is None or (os.WIFSIGNALED(status) and os.WTERMSIG(status) == signal.SIGKILL):
+            return False
+        if self._rehearses:
+            self._rehearses = False
+            self._zygote.log("WARN", "Processes that wait for a model rehearse no load any more: one has ended in it.")
+        return True

@@ -1,7 +1,8 @@
 """What a process that waits for its model does meanwhile: it loads a smallest one, and asks it a row.
 
 Every page that a process is the first to write to is copied from the zygote's, reference counts too, and code that has
-not run for a while is in no cache: that takes half of a small load. Here nobody waits for it yet.
+not run for a while is in no cache: that takes half of a small load. Here nobody waits for it yet. The pages that were
+copied count as the next model's.
 
 No line of a user's code may run here, as the process is not confined yet: what is loaded is one of the models beside
 this module, one for a framework, or, for the frameworks that have none, what is no model. A folder is named for its
@@ -26,7 +27,7 @@ def rehearse(likely: str | None) -> None:
     with suppress(Exception):  # a load of what is no model among it
         with Watch("allow"):
             pass
-        handler.Handler("", _smallest(likely), handler.Options()).respond(_ROW)
+        handler.Handler("", _smallest(likely), handler.Options(version_skew="allow")).respond(_ROW)
     threads = len(os.listdir("/proc/self/task"))
     if threads != 1:
         raise RuntimeError(f"loading a model of {likely} has started threads ({threads})")

@@ -9,7 +9,7 @@ import pytest
 
 from tests.container import ECHO, Container, gone
 
-from .rig import NEIGHBOUR, Bell, Calling, asleep, code, neighbours, processes_of, until
+from .rig import NEIGHBOUR, Bell, Calling, Gate, asleep, code, neighbours, processes_of, until
 
 PROCESSES = 3
 
@@ -85,3 +85,19 @@ def test_each_of_a_models_processes_prints_into_the_log(wide: Container) -> None
     for pid in everybody:
         wide.line(lambda line, pid=pid: line.get("message") == f"said by {pid}" and line.get("model") == "says")
     assert wide.unload("says").status == 200
+
+
+def test_process_that_is_ready_when_the_first_has_died_takes_its_place(wide: Container, gate: Gate) -> None:
+    top = f"def held():\n    {gate.wait}\n"
+    wide.put(
+        "late", code("return str(os.getpid()), 'text/plain'", load="os.register_at_fork(after_in_child=held)", top=top)
+    )
+    assert wide.load("late").status == 200
+    first = int(wide.invoke("late").body)
+    until(lambda: len(processes_of(wide, "late")) == 2, "the second process")
+    (second,) = set(processes_of(wide, "late")) - {first}
+    os.kill(first, signal.SIGKILL)
+    assert gone(first)
+    gate.open(10)
+    until(lambda: wide.invoke("late").body == str(second).encode(), "an answer of the second")
+    assert wide.unload("late").status == 200
