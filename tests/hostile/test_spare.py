@@ -71,6 +71,7 @@ def test_load_whose_process_ends_before_it_is_told_its_model_is_done_by_another(
     alone.put("next", code())
     spare, launchers = _spare(alone), len(alone.launchers)
     os.kill(spare, signal.SIGSTOP)
+    until(lambda: Path(f"/proc/{spare}/stat").read_text().rpartition(")")[2].split()[0] == "T", "its stop")
     os.kill(spare, signal.SIGSEGV)  # for when it goes on
     with ThreadPoolExecutor(1) as threads:
         loading = threads.submit(alone.load, "next")
