@@ -1,6 +1,6 @@
 """One turn: start a server, measure it, end it. What comes back is one value per figure (keys of `figures.FIGURES`).
 
-Order: first good ping, idle memory, one load and seconds of calls from 8 clients (Java's compiler needs about four
+Order: first good ping, idle memory, two loads and seconds of calls from 8 clients (Java's compiler needs about four
 until its rate no longer grows), then cold loads one after the other (each followed by its model's first invoke, checked
 against the library, and by a look at the memory), then closed loops from 1 client, 8 clients, and 8 clients on as many
 models. Each closed loop runs unmeasured first, so that caches and a server that grows a hot model have done their work.
@@ -21,6 +21,8 @@ from benchmarks.client import Exchange
 from benchmarks.errors import WrongAnswer
 
 CLIENTS = 8
+# Models that are loaded before any is measured: after two this container's waiting process is as it is after many.
+WARM_UP = 2
 # Right after its start Java's front runs its collector of metrics once, an interpreter that is gone within a second.
 SETTLING_SECONDS = 1.0
 # This container's process that waits for the next model is among its memory in each sample, or in none.
@@ -39,9 +41,9 @@ class Plan:
     sides: tuple[str, ...]
 
     def counts(self) -> dict[str, int]:
-        """Unpacked folders per kind: one XGBoost model more than is loaded cold, to warm the server up with."""
+        """Unpacked folders per kind: two XGBoost models more than are loaded cold, to warm the server up with."""
         return {
-            "xgboost": self.models + 1,
+            "xgboost": self.models + WARM_UP,
             "sklearn": max(1, self.models // 3),
             "bare": self.models,
             "input_fn": 1,
@@ -77,16 +79,17 @@ class Turn:
         self.verified[model.name] = Exchange(request, answer.body)
         return answer.seconds * 1000
 
-    def warm_up(self, model: Model) -> None:
+    def warm_up(self, models: Sequence[Model]) -> None:
         self.say("warming up")
-        self.load(model)
-        self.first_invoke(model)
+        for model in models:
+            self.load(model)
+            self.first_invoke(model)
         client.drive(self.server.port, [self.verified[model.name]], CLIENTS, self.plan.warm_up_seconds)
 
     def cold_loads(self) -> None:
         for kind in ("xgboost", "sklearn", *(["bare"] if self.server.name != "today" else [])):
             loads, invokes, memory, busy = [], [], [processes.memory()], 0.0
-            models = self.artifacts.models[kind][1 if kind == "xgboost" else 0 :]
+            models = self.artifacts.models[kind][WARM_UP if kind == "xgboost" else 0 :]
             for number, model in enumerate(models, 1):
                 self.say(f"cold loads, {kind}: {number} of {len(models)}")
                 before = processes.server_seconds()
@@ -147,7 +150,7 @@ def take_turn(
         values |= {f"idle {key}": value for key, value in processes.memory().items()}
         with client.connect(server.port) as connection:
             turn = Turn(server, connection, plan, artifacts, say, values)
-            turn.warm_up(artifacts.models["xgboost"][0])
+            turn.warm_up(artifacts.models["xgboost"][:WARM_UP])
             if "cold" in plan.phases:
                 turn.cold_loads()
             if "warm" in plan.phases:

@@ -188,7 +188,8 @@ class Hosted:
                 raise ValueError("a load takes some time")
             self._loads.took(milliseconds)
             self.stackable = bool(message["stackable"])
-            self._zygote.spare.expect(message.get("framework"))  # one that was forked from another does not say it
+            # One that was forked from another does not say its framework.
+            self._zygote.spare.expect(message.get("framework"), self.stackable)
         child.bytes = max(0, int(message["bytes"]))
         try:
             self._zygote.budget.settle(child.number, child.bytes)

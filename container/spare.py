@@ -25,6 +25,7 @@ if TYPE_CHECKING:
     from container.zygote import Zygote
 
 _AFTER = 0.005  # seconds: the load is answered first, and mostly the first request
+_NOTHING: tuple[str | None, bool] = (None, False)  # is known of the next model
 _QUIET = 15  # milliseconds without an order, before it rehearses: loads that follow each other do not wait for that
 
 
@@ -33,19 +34,19 @@ class Spare:
         self._zygote = zygote
         self._child: Child | None = None
         self._is_due = False
-        self._last: str | None = None  # frameworks
-        self._likely: str | None = None
+        self._last = self._likely = _NOTHING
         self._rehearses = True
 
     @property
     def pids(self) -> set[int]:
         return {self._child.pid} if self._child else set()
 
-    def expect(self, framework: object) -> None:
-        """The framework of a model that was loaded, as its process says; None for a user's own code. After two of the
-        same the next is likely of it too: where they alternate, a model would only be the larger for it."""
-        loaded = framework if isinstance(framework, str) and framework in frameworks.FRAMEWORKS else None
-        self._likely = loaded if loaded == self._last else None
+    def expect(self, framework: object, answers: bool) -> None:
+        """What was loaded, as its process says: of which framework, and whether it answers without a user's code. After
+        two that are alike the next is likely so too; where they alternate, it would only be the larger for it."""
+        is_known = isinstance(framework, str) and framework in frameworks.FRAMEWORKS
+        loaded = (str(framework), answers) if is_known else _NOTHING
+        self._likely = loaded if loaded == self._last else _NOTHING
         self._last = loaded
 
     def take(self) -> Child:
@@ -76,7 +77,7 @@ class Spare:
         order = select.poll()
         order.register(control, select.POLLIN)
         if self._rehearses and not order.poll(_QUIET):
-            rehearse(self._likely)
+            rehearse(*self._likely)
         return live
 
     def _bury(self, child: Child) -> None:

@@ -1,4 +1,4 @@
-"""What a process that waits for its model does meanwhile: it loads a smallest one, and asks it a row.
+"""What a process that waits for its model does meanwhile: it loads a smallest one, and may ask it a row.
 
 Every page that a process is the first to write to is copied from the zygote's, reference counts too, and code that has
 not run for a while is in no cache: that takes half of a small load. Here nobody waits for it yet. The pages that were
@@ -21,13 +21,16 @@ _MODELS = Path(__file__).parent
 _ROW = Request("", {}, "text/csv", b"0.5,1\n")
 
 
-def rehearse(likely: str | None) -> None:
-    """likely: the framework of the next model, by its name, as far as that can be told. Raises RuntimeError where a
-    library has started a thread: that one would not be confined. Anything else that is wrong, the load will say."""
+def rehearse(likely: str | None, answers: bool = False) -> None:
+    """likely: the framework of the next model, by its name, as far as that can be told. answers: whether that model is
+    likely to answer without a user's code. Raises RuntimeError where a library has started a thread: that one would not
+    be confined. Anything else that is wrong, the load will say."""
     with suppress(Exception):  # a load of what is no model among it
         with Watch("allow"):
             pass
-        handler.Handler("", _smallest(likely), handler.Options(version_skew="allow")).respond(_ROW)
+        model = handler.Handler("", _smallest(likely), handler.Options(version_skew="allow"))
+        if answers:
+            model.respond(_ROW)
     threads = len(os.listdir("/proc/self/task"))
     if threads != 1:
         raise RuntimeError(f"loading a model of {likely} has started threads ({threads})")

@@ -51,7 +51,7 @@ def test_it_rehearses_the_framework_of_the_last_two_models(alone: Container) -> 
     for number, is_xgboost in enumerate((False, False, True, True, False)):
         _load(alone, f"model-{number}", is_xgboost)
         until(lambda: _is_at_rest(spare := _spare(alone)) and rehearsed.append(_own_bytes(spare)) is None, "its rest")
-    *others, twice, other = rehearsed
+    *others, twice, other = rehearsed  # it has asked it a row, too
     assert twice > max(*others, other) + (1 << 20), rehearsed
 
 
