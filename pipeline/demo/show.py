@@ -1,12 +1,10 @@
 """What `medley demo` shows: train, pack, serve, invoke cold and warm through boto3, compare, and print a table."""
 
-import json
 import signal
 import statistics
 import sys
 import tempfile
 import time
-import urllib.request
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -20,11 +18,11 @@ from rich.table import Table
 
 from pipeline.demo import models
 from pipeline.demo.models import Trained
+from pipeline.invoke.endpoint import Endpoint
 from pipeline.invoke.local import Local, StartFailed
 from serving import artifact
 
 _WARM_CALLS = 20
-_LOOKS, _LOOK_AGAIN = 100, 0.05  # seconds
 
 
 @dataclass(frozen=True)
@@ -68,7 +66,8 @@ def _run(console: Console, artifacts: Path, keep: bool, port: int) -> int:
             measured = [_measure(endpoint.url, artifacts, model, progress, step) for model in trained]
             progress.update(step, description="Done", total=1, completed=1)
             progress.stop()
-            console.print(_table(measured, _memory(endpoint.url)))
+            memory = Endpoint(endpoint.url).memory(*(model.target_model for model in trained))
+            console.print(_table(measured, memory))
             good = all(line.agrees for line in measured)
             console.print(_verdict(good))
             console.print(_next(endpoint.url if keep else None, trained[0]), soft_wrap=True, highlight=False)
@@ -110,17 +109,6 @@ def _measure(url: str, artifacts: Path, model: Trained, progress: Progress, step
         times.append((time.perf_counter() - begin) * 1000)
     size = (artifacts / model.target_model).stat().st_size
     return Measured(model, size, times[0], statistics.median(times[1:]), all(map(model.agrees, answers)))
-
-
-def _memory(url: str) -> dict[str, int | None]:
-    """Bytes that each loaded model takes, as the container measured it: that comes a moment after the first answer."""
-    for _ in range(_LOOKS):
-        with urllib.request.urlopen(f"{url}/models") as answer:  # noqa: S310  the endpoint that was just started
-            memory = {model["target_model"]: model["bytes"] for model in json.load(answer)["models"]}
-        if None not in memory.values():
-            break
-        time.sleep(_LOOK_AGAIN)
-    return memory
 
 
 def _table(measured: list[Measured], memory: dict[str, int | None]) -> Table:

@@ -5,6 +5,7 @@ Every failure is a `Failed` with a sentence and the exit code that docs/endpoint
 
 import http.client
 import json
+import time
 import urllib.error
 import urllib.request
 from collections.abc import Iterator, Mapping
@@ -16,6 +17,7 @@ from pipeline.failed import AGAIN, REFUSED, UNREACHABLE, Failed
 from pipeline.invoke.invoking import Invoked, Limits, invoke, runtime
 
 _MANAGE_SECONDS = 400.0  # SageMaker gives a load 360
+_PATIENCE, _LOOK_AGAIN = 10.0, 0.02  # seconds
 
 
 @dataclass(frozen=True)
@@ -39,6 +41,17 @@ class Endpoint:
             raise Failed(
                 f"What answers at {self.url} is no endpoint of Medley's, or has ended.", UNREACHABLE
             ) from error
+
+    def memory(self, *names: str) -> dict[str, int | None]:
+        """Bytes that each of these loaded models takes, as the container has measured it: its log says so a tenth of a
+        second after the load's answer. None where it has not within 10 s."""
+        end = time.monotonic() + _PATIENCE
+        while True:
+            said = {row["target_model"]: row["bytes"] for row in self.ask("/models")["models"]}
+            taken = {name: said.get(name) for name in names}
+            if None not in taken.values() or time.monotonic() > end:
+                return taken
+            time.sleep(_LOOK_AGAIN)
 
     def lines(self, path: str, **query: object) -> Iterator[str]:
         """Lines as they come, however long none does."""

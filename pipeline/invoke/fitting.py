@@ -4,7 +4,6 @@ Each is loaded by a local endpoint of its own, measured there, and unloaded agai
 that the number of those that fit is the largest there can be.
 """
 
-import time
 from dataclasses import dataclass
 from typing import Any
 
@@ -13,9 +12,6 @@ from pipeline.invoke.endpoint import Endpoint
 from pipeline.invoke.local import Local
 
 _UNITS = {"": 1, "k": 1 << 10, "m": 1 << 20, "g": 1 << 30, "t": 1 << 40}
-# Seconds, of looking for the log's word on a model's memory: that comes by another way than the answer to its load, and
-# a tenth of a second later.
-_PATIENCE, _LOOK_AGAIN = 10.0, 0.02
 
 
 @dataclass(frozen=True)
@@ -79,14 +75,8 @@ def _names(endpoint: Endpoint) -> list[str]:
 def _measure(endpoint: Endpoint, name: str) -> dict[str, Any]:
     try:
         endpoint.ask("/manage/load", {"target_model": name})
-        end = time.monotonic() + _PATIENCE
-        while (taken := _bytes_of(endpoint, name)) is None and time.monotonic() < end:
-            time.sleep(_LOOK_AGAIN)
+        taken = endpoint.memory(name)[name]
         endpoint.ask("/manage/unload", {"target_model": name})
     except Failed as error:
         return {"target_model": name, "bytes": None, "why": str(error)}
     return {"target_model": name, "bytes": taken, "why": None if taken is not None else "the container does not say"}
-
-
-def _bytes_of(endpoint: Endpoint, name: str) -> int | None:
-    return next((row["bytes"] for row in endpoint.ask("/models")["models"] if row["target_model"] == name), None)

@@ -67,6 +67,22 @@ def test_pages_that_a_load_writes_to_are_copied_by_its_rehearsal(tmp_path: Path)
     assert same < other / 2
 
 
+SKEWED = """if True:
+    from serving import frameworks, output, rehearsal
+    frameworks.version = lambda _framework: "3.0.0"
+    output.capture()
+    rehearsal.rehearse("xgboost", answers=True)
+"""
+
+
+def test_rehearsal_by_an_older_library_than_its_models_says_nothing() -> None:
+    """What it printed would be logged as the next model's."""
+    run = subprocess.run(
+        [sys.executable, "-c", SKEWED], env={**os.environ, **ONE_THREAD}, capture_output=True, check=True
+    )
+    assert run.stdout + run.stderr == b""
+
+
 @pytest.mark.parametrize("framework", SMALLEST)
 def test_smallest_model_is_of_the_framework_that_its_folder_is_called_by_and_answers(framework: str) -> None:
     assert "xgboost" in SMALLEST
